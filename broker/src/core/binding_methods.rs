@@ -103,10 +103,11 @@ impl Core {
         let vhost = self.connection(at)?.vhost;
         self.check_binding(at, vhost, &names)?;
         if let Resource::Queue(queue) = names.destination
-            && self.rules.reply_to_bind_refused
+            && self.rules.reply_address_is_queue
             && queue.starts_with(REPLY_TO_ADDRESS)
         {
-            return Err(Failure::channel(403, format!("binding to {queue} is not permitted")));
+            let text = "cannot bind or unbind to a volatile (direct reply-to) queue";
+            return Err(Failure::channel(403, text));
         }
         let source = self.find_exchange(vhost, names.source)?;
         let destination = match names.destination {

@@ -1,9 +1,6 @@
 //! The beginning and the end of channels.
 
-use actix_pika_actors::wire::{
-    method::{AMQPClass, channel},
-    short::short_truncated,
-};
+use actix_pika_actors::wire::method::{AMQPClass, channel};
 
 use super::{
     ChannelAt, Core,
@@ -54,7 +51,7 @@ impl Core {
         channel.closing = true;
         let close = channel::Close {
             reply_code: close.code,
-            reply_text: short_truncated(&close.to_string()),
+            reply_text: close.reply_text(),
             class_id: close.class_id,
             method_id: close.method_id,
         };

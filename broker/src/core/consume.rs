@@ -15,6 +15,7 @@ use super::{
     message::Name,
     names::{REPLY_TO, queue_text},
     permissions::Resource,
+    queue::StreamFilter,
     session::Consumer,
     settings::QueueKind,
     users::Access,
@@ -36,6 +37,10 @@ impl Core {
         self.check_access(at, Access::Read, Resource::Queue(&name))?;
         let tag: Name = if tag.is_empty() { self.names.generate("amq.ctag") } else { tag.into() };
         let vhost = self.connection(at)?.vhost;
+        if self.is_reply_queue(&name) {
+            let resource = queue_text(&self.topology.vhost_name(vhost), &name);
+            return Err(Failure::channel(406, format!("only creator channel may consume from {resource}")));
+        }
         let key = self.find_queue(vhost, &name)?;
         self.check_lock(at, key)?;
         let consumer = self.checked_consumer(at, key, tag.clone(), consume)?;
@@ -62,6 +67,7 @@ impl Core {
         let ConsumerArguments { priority, offset, timeout } =
             arguments::consumer(&table, settings, &resource)?;
         let mut cursor = 0;
+        let mut filter = None;
         match settings.kind {
             QueueKind::Classic { .. } => {
                 let others = !queue.roster.is_empty();
@@ -96,6 +102,7 @@ impl Core {
                 if is_shared {
                     return Err(Failure::connection(540, format!("{resource} does not support global qos")));
                 }
+                filter = StreamFilter::of(&table).filter(|_| self.rules.stream_filters);
                 if let Some(stream) = queue.queue.stream() {
                     cursor = stream.start(offset, self.now, self.config.unix_start);
                 }
@@ -115,6 +122,7 @@ impl Core {
             blocked: false,
             timeout,
             cursor,
+            filter,
         })
     }
 

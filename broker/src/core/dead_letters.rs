@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Core, dead_letter,
+    Core, DeadLetterCounts, dead_letter,
     keys::{ExchangeKey, QueueKey},
     message::Message,
-    queue::Dead,
+    queue::{Dead, Reason},
+    settings::QueueKind,
     timers::Timer,
     topology::KeptDead,
 };
@@ -32,7 +33,7 @@ impl Core {
             self.deliver_replies(&message);
         }
         for queue in self.dead_letter_targets(exchange, &message) {
-            self.enqueue(queue, &message, self.is_redelivered(&dead));
+            self.enqueue(queue, &message);
         }
     }
 
@@ -46,7 +47,7 @@ impl Core {
                 if kept.taken.contains(&target) {
                     continue;
                 }
-                if self.enqueue(target, &message, self.is_redelivered(&kept.dead)) {
+                if self.enqueue(target, &message) {
                     kept.taken.insert(target);
                 } else {
                     is_done = false;
@@ -81,8 +82,15 @@ impl Core {
         let to = queue.dead_letter.as_ref()?;
         let exchange = self.topology.exchange(queue.vhost, &to.exchange)?;
         let seconds = self.config.unix_start + self.now.as_millis() / 1000;
-        let message =
+        let mut message =
             dead_letter::next_message(self.rules, dead, &queue.name, &to.exchange, to.key.as_ref(), seconds);
+        let is_quorum = matches!(queue.queue.settings().kind, QueueKind::Quorum { .. });
+        let rejections = u32::from(is_quorum && dead.reason == Reason::Rejected);
+        message.failures = match self.rules.dead_letter_counts {
+            DeadLetterCounts::None => 0,
+            DeadLetterCounts::Rejections => dead.stored.message.failures + rejections,
+            DeadLetterCounts::Failures => dead.stored.delivery_count,
+        };
         Some((exchange, Arc::new(message)))
     }
 
@@ -91,13 +99,12 @@ impl Core {
         let mut queues = self.route(exchange, message);
         queues.retain(|queue| {
             let queue = self.topology.queues.get(*queue);
-            queue.is_some_and(|queue| !dead_letter::is_cycle(message, &queue.name))
+            queue.is_some_and(|queue| {
+                let is_lost = self.rules.stream_drops_nested && queue.queue.stream().is_some();
+                !is_lost && !dead_letter::is_cycle(message, &queue.name)
+            })
         });
         queues
-    }
-
-    fn is_redelivered(&self, dead: &Dead) -> bool {
-        self.rules.dead_letter_redelivered && dead.stored.delivery_count > 0
     }
 }
 

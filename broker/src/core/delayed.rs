@@ -55,7 +55,7 @@ impl Core {
             }
             let (exchange, message) = first.remove();
             for queue in self.route(exchange, &message) {
-                self.enqueue(queue, &message, false);
+                self.enqueue(queue, &message);
             }
         }
     }

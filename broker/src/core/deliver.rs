@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actix_pika_actors::Value;
 use bytes::Bytes;
 
 use super::{
@@ -42,7 +43,11 @@ impl Core {
         }
         while let Some(queue) = self.topology.queues.get_mut(key) {
             queue.queue.expire(self.now, &mut dead);
-            if queue.queue.ready() == 0 || !queue.roster.peek() {
+            if queue.queue.ready() == 0 {
+                break;
+            }
+            if !queue.roster.peek() {
+                queue.roster.set_aside();
                 break;
             }
             let Some(consumer) = queue.roster.next() else { break };
@@ -60,7 +65,11 @@ impl Core {
         for consumer in consumers {
             while let Some(reader) = self.consumers.get_mut(consumer).filter(|reader| !reader.blocked) {
                 let Some(queue) = self.topology.queues.get(key) else { return };
-                let stored = queue.queue.stream().and_then(|stream| stream.read(reader.cursor)).cloned();
+                let stored = queue.queue.stream().and_then(|stream| match &reader.filter {
+                    None => stream.read(reader.cursor),
+                    Some(filter) => stream.read_filtered(reader.cursor, filter),
+                });
+                let stored = stored.cloned();
                 let Some(stored) = stored else { break };
                 reader.cursor = stored.place + 1;
                 self.hand_over(key, consumer, stored);
@@ -143,6 +152,15 @@ impl Core {
             channel.shared.turn = (channel.shared.turn + 1) % consumers.len();
             consumers.rotate_left(channel.shared.turn);
         }
+        // Those of one queue come back into its round in the order in which they left it.
+        let queue_of = |key: &ConsumerKey| self.consumers.get(*key).map(|consumer| consumer.queue);
+        let queues: Vec<_> = consumers.iter().map(queue_of).collect();
+        consumers.sort_by_cached_key(|key| {
+            let queue = queue_of(key);
+            let record = queue.and_then(|queue| self.topology.queues.get(queue));
+            let aside = record.and_then(|record| record.roster.set_aside_at(*key));
+            (queues.iter().position(|known| *known == queue), aside)
+        });
         for consumer in consumers {
             self.review_consumer(consumer);
         }
@@ -187,6 +205,14 @@ pub(super) fn content_of(stored: &Stored, settings: &QueueSettings, by: HandOut)
         message.properties.clone()
     } else {
         let mut headers = message.headers().cloned().unwrap_or_default();
+        if settings.line.rules().stream_drops_nested && matches!(settings.kind, QueueKind::Stream { .. }) {
+            let is_kept = |value: &Value| !matches!(value, Value::Array(_) | Value::Table(_));
+            headers = headers
+                .iter()
+                .filter(|(_, value)| is_kept(value))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+        }
         for (key, value) in added {
             headers.insert(key, value);
         }

@@ -13,7 +13,7 @@ use super::{
 
 impl Core {
     /// Gives a message to a queue, or straight to a consumer that waits. Returns whether the queue took it.
-    pub(super) fn enqueue(&mut self, key: QueueKey, message: &Arc<Message>, redelivered: bool) -> bool {
+    pub(super) fn enqueue(&mut self, key: QueueKey, message: &Arc<Message>) -> bool {
         let now = self.now;
         // Deleted since it was routed, as in a transaction: that counts as taken.
         let Some(queue) = self.topology.queues.get_mut(key) else { return true };
@@ -24,14 +24,16 @@ impl Core {
             && queue.roster.peek()
             && let Some(consumer) = queue.roster.next()
         {
-            let stored = queue.queue.pass(now, Arc::clone(message), redelivered);
+            let stored = queue.queue.pass(now, Arc::clone(message));
             self.hand_over(key, consumer, stored);
             return true;
         }
         let mut dead = Vec::new();
-        let pushed = queue.queue.push(now, Arc::clone(message), redelivered, &mut dead);
+        let pushed = queue.queue.push(now, Arc::clone(message), &mut dead);
         if is_stream || queue.roster.peek() {
             self.make_due(key);
+        } else {
+            queue.roster.set_aside();
         }
         self.bury(key, &mut dead);
         self.watch_messages(key);

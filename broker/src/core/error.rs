@@ -2,6 +2,12 @@
 
 use std::{borrow::Cow, fmt};
 
+use actix_pika_actors::wire::short::short_truncated;
+use amq_protocol::types::ShortString;
+
+/// The most octets of a reply text.
+const TEXT_MAX: usize = 255;
+
 /// Why a channel or a connection is closed: what its `close` says.
 ///
 /// # Examples
@@ -46,6 +52,17 @@ impl Close {
     pub fn at(mut self, class_id: u16, method_id: u16) -> Self {
         (self.class_id, self.method_id) = (class_id, method_id);
         self
+    }
+
+    /// Returns the text that a `close` has. One that is too long ends with dots.
+    pub(crate) fn reply_text(&self) -> ShortString {
+        let mut text = self.to_string();
+        if text.len() > TEXT_MAX {
+            let end = (0..=TEXT_MAX - 3).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+            text.truncate(end);
+            text.push_str("...");
+        }
+        short_truncated(&text)
     }
 
     /// Returns the name of the code, as RabbitMQ puts it in front of the text.

@@ -46,6 +46,7 @@ impl Core {
         let name = strip(declare.exchange.as_str()).into_owned();
         if declare.passive {
             check_not_default(&name)?;
+            self.check_any_access(at, Resource::Exchange(&name))?;
             self.find_exchange(vhost, &name)?;
         } else {
             let arguments = from_field_table(&declare.arguments);
@@ -84,7 +85,7 @@ impl Core {
                     )
                 });
         }
-        ExchangeType::of(kind).ok_or_else(|| {
+        ExchangeType::of(kind).filter(|kind| kind.is_of(self.rules)).ok_or_else(|| {
             // A text that some module of a node has as an atom is "invalid". Of those, only the empty one is known.
             let adjective = if kind.is_empty() { "invalid" } else { "unknown" };
             let text = format!("{adjective} exchange type '{kind}'");

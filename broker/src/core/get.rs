@@ -13,11 +13,16 @@ impl Core {
         let name = self.named_queue(at, get.queue.as_str())?;
         let vhost = self.connection(at)?.vhost;
         self.check_access(at, Access::Read, Resource::Queue(&name))?;
+        if self.is_reply_queue(&name) {
+            let resource = queue_text(&self.topology.vhost_name(vhost), &name);
+            return Err(Failure::connection(540, format!("basic.get not supported by volatile {resource}")));
+        }
         let key = self.find_queue(vhost, &name)?;
         self.check_lock(at, key)?;
         let (now, vhost_name) = (self.now, self.topology.vhost_name(vhost));
         let Some(queue) = self.topology.queues.get_mut(key) else { return Ok(None) };
         let settings = queue.queue.settings();
+        let is_quorum = matches!(settings.kind, QueueKind::Quorum { .. });
         match settings.kind {
             QueueKind::Stream { .. } => {
                 let resource = queue_text(&vhost_name, &name);
@@ -39,9 +44,10 @@ impl Core {
         }
         let mut dead = Vec::new();
         let taken = queue.queue.take(now, &mut dead);
-        // What expired behind it goes at once.
+        // What expired behind it goes at once. A quorum queue counts it until then.
+        let counted = queue.queue.ready() as u32;
         queue.queue.expire(now, &mut dead);
-        let message_count = queue.queue.ready() as u32;
+        let message_count = if is_quorum && !get.no_ack { counted } else { queue.queue.ready() as u32 };
         let content = taken.as_ref().map(|stored| content_of(stored, queue.queue.settings(), HandOut::Get));
         if get.no_ack
             && let Some(stored) = &taken

@@ -33,6 +33,17 @@ pub enum QuorumPriorities {
     Strict,
 }
 
+/// What a dead letter brings along of its former deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetterCounts {
+    /// Nothing.
+    None,
+    /// How often a quorum queue has rejected it: the next quorum queue counts that as deliveries, but not to its limit.
+    Rejections,
+    /// How often a delivery of it failed, in any queue. The next quorum queue goes on counting.
+    Failures,
+}
+
 /// What a line does differently from another one. There is one table of all lines, [`Line::rules`].
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -65,8 +76,6 @@ pub struct Rules {
     pub last_death: bool,
     /// A dead letter with a new key loses its `CC`.
     pub dead_letter_drops_cc: bool,
-    /// A dead letter is delivered with `redelivered` set if a delivery of it has failed, as by `basic.reject`.
-    pub dead_letter_redelivered: bool,
     /// What a quorum queue drops at once because of its limits is dead-lettered in the opposite order.
     pub quorum_drops_reversed: bool,
     /// The limit in bytes of a quorum queue counts the properties, too.
@@ -87,8 +96,6 @@ pub struct Rules {
     pub mandatory_reply_returned: bool,
     /// A reply to a direct reply-to address has the tag that the next delivery has, too.
     pub reply_shares_tag: bool,
-    /// Binding to a reply address is refused.
-    pub reply_to_bind_refused: bool,
     /// `x-queue-version` 1 is refused.
     pub classic_v1_refused: bool,
     /// A senseless stream offset closes the connection with 541.
@@ -107,7 +114,8 @@ pub struct Rules {
     pub stream_keeps_annotations: bool,
     /// A stream gives messages without a delivery mode the mode 1.
     pub stream_sets_mode: bool,
-    /// `x-credit` of a consumer has to be a table; others end the connection with 541.
+    /// `x-credit` of a consumer has to be a table, and one without a credit; others end the connection with 541, but not
+    /// for streams.
     pub credit_is_table: bool,
     /// Deliveries that a quorum queue takes back from a channel come in the order of its consumers, those of
     /// `basic.get` last.
@@ -130,6 +138,30 @@ pub struct Rules {
     pub refusal_names_access: bool,
     /// A passive declaration needs one of the three permissions.
     pub passive_needs_permission: bool,
+    /// `x-max-age` is compared, and stands in texts, as a number of milliseconds.
+    pub max_age_in_millis: bool,
+    /// `x-queue-master-locator` closes the connection with 541.
+    pub master_locator_refused: bool,
+    /// A negative `x-delivery-limit` allows no redelivery, and is not the absence of a limit.
+    pub negative_limit_is_zero: bool,
+    /// The least number of priorities, beside the lowest one, of a queue with `x-max-priority`.
+    pub least_max_priority: u8,
+    /// `user_id` is looked at before `CC` and `BCC`.
+    pub user_checked_before_copies: bool,
+    /// What a dead letter brings along of its former deliveries.
+    pub dead_letter_counts: DeadLetterCounts,
+    /// A stream keeps no header that is an array or a table, and gets no dead letters.
+    pub stream_drops_nested: bool,
+    /// An address of direct reply-to is a queue: a transaction holds its replies back, and there are refusals of its own.
+    pub reply_address_is_queue: bool,
+    /// There is the exchange type `x-local-random`.
+    pub local_random: bool,
+    /// There is the exchange type `x-modulus-hash`.
+    pub modulus_hash: bool,
+    /// Consumers of a stream may ask for a part of it with `x-stream-filter`.
+    pub stream_filters: bool,
+    /// The mechanisms of `connection.start`, in their order.
+    pub mechanisms: &'static str,
 }
 
 impl Line {
@@ -177,7 +209,6 @@ const V3_10: Rules = Rules {
     death_order_reversed: true,
     last_death: false,
     dead_letter_drops_cc: true,
-    dead_letter_redelivered: false,
     quorum_drops_reversed: true,
     quorum_counts_properties: false,
     message_max: 128 << 20,
@@ -188,7 +219,6 @@ const V3_10: Rules = Rules {
     shared_prefetch: true,
     mandatory_reply_returned: true,
     reply_shares_tag: true,
-    reply_to_bind_refused: false,
     classic_v1_refused: false,
     bad_offset_closes_connection: true,
     timeout_by_queue: false,
@@ -209,6 +239,18 @@ const V3_10: Rules = Rules {
     restart_deletes_transient_exchanges: true,
     refusal_names_access: false,
     passive_needs_permission: false,
+    max_age_in_millis: false,
+    master_locator_refused: false,
+    negative_limit_is_zero: true,
+    least_max_priority: 0,
+    user_checked_before_copies: true,
+    mechanisms: "PLAIN AMQPLAIN",
+    dead_letter_counts: DeadLetterCounts::None,
+    stream_drops_nested: true,
+    reply_address_is_queue: false,
+    local_random: false,
+    modulus_hash: false,
+    stream_filters: false,
 };
 
 // Read in the source, not asked. It may differ in more.
@@ -225,6 +267,9 @@ const V3_13: Rules = Rules {
     stream_sets_mode: true,
     stream_texts_are_old: false,
     refusal_names_access: true,
+    user_checked_before_copies: false,
+    stream_drops_nested: false,
+    stream_filters: true,
     ..V3_10
 };
 
@@ -243,6 +288,11 @@ const V4_0: Rules = Rules {
     delivery_mode_checked: false,
     credit_is_table: false,
     quorum_returns_by_consumer: true,
+    negative_limit_is_zero: false,
+    least_max_priority: 1,
+    mechanisms: "AMQPLAIN PLAIN",
+    dead_letter_counts: DeadLetterCounts::Rejections,
+    local_random: true,
     ..V3_13
 };
 
@@ -250,7 +300,6 @@ const V4_3: Rules = Rules {
     version: "4.3.6",
     acquired_count: true,
     quorum_priorities: QuorumPriorities::Strict,
-    dead_letter_redelivered: true,
     quorum_drops_reversed: false,
     quorum_counts_properties: true,
     frame_min: 8192,
@@ -260,7 +309,6 @@ const V4_3: Rules = Rules {
     shared_prefetch: false,
     mandatory_reply_returned: false,
     reply_shares_tag: false,
-    reply_to_bind_refused: true,
     classic_v1_refused: true,
     bad_offset_closes_connection: false,
     timeout_returns: true,
@@ -270,5 +318,10 @@ const V4_3: Rules = Rules {
     queue_mode_ignored: true,
     empty_type_is_none: true,
     type_printed_as_term: true,
+    max_age_in_millis: true,
+    master_locator_refused: true,
+    dead_letter_counts: DeadLetterCounts::Failures,
+    reply_address_is_queue: true,
+    modulus_hash: true,
     ..V4_0
 };

@@ -35,6 +35,8 @@ pub struct Message {
     pub(crate) bcc: Box<[Name]>,
     /// It is a dead letter, and what it says of its deaths is true.
     pub(crate) has_died: bool,
+    /// What it brings along as a dead letter: see [`DeadLetterCounts`](super::DeadLetterCounts).
+    pub(crate) failures: u32,
     expiration: Option<u64>,
     headers: OnceLock<Option<Table>>,
 }
@@ -65,6 +67,7 @@ impl Message {
             cc,
             bcc,
             has_died: false,
+            failures: 0,
             expiration,
             headers,
         })
@@ -92,6 +95,7 @@ impl Message {
             cc: self.cc.clone(),
             bcc: self.bcc.clone(),
             has_died: self.has_died,
+            failures: self.failures,
             expiration: self.expiration,
             headers: OnceLock::new(),
         }
@@ -114,6 +118,7 @@ impl Message {
             cc,
             bcc,
             has_died: true,
+            failures: 0,
             expiration: None,
             headers: OnceLock::new(),
         }

@@ -70,7 +70,7 @@ pub use self::{
     error::{Close, Failure},
     inspect::{BindingView, ConsumerView, ExchangeView, MessageView, Published, QueueView, StoredState},
     keys::ConnectionId,
-    line::{Line, QuorumPriorities, Rules},
+    line::{DeadLetterCounts, Line, QuorumPriorities, Rules},
     message::{Message, Name},
     output::{Outgoing, Output},
     policies::{ApplyTo, InvalidPolicy, Policy},
@@ -90,6 +90,7 @@ use self::{
     queue::Dead,
     routing::Walk,
     session::{Channel, Connection, Consumer},
+    settle::Returning,
     timers::Timers,
     topology::Topology,
     users::Users,
@@ -120,6 +121,8 @@ pub struct Core {
     due: VecDeque<QueueKey>,
     /// What died and is not dead-lettered yet.
     dead: VecDeque<(QueueKey, Dead)>,
+    /// Deliveries that come back, by who held them. Each is delivered again before the next one comes back.
+    returning: VecDeque<Returning>,
     /// Channels with confirms to send.
     confirming: Vec<ChannelAt>,
     faults: Faults,
@@ -162,6 +165,7 @@ impl Core {
             notices: VecDeque::new(),
             due: VecDeque::new(),
             dead: VecDeque::new(),
+            returning: VecDeque::new(),
             confirming: Vec::new(),
             faults: Faults::default(),
             log: PublishLog::new(config.publish_log),
@@ -216,6 +220,8 @@ impl Core {
                 self.dead_letter(queue, dead);
             } else if let Some(queue) = self.due.pop_front() {
                 self.deliver_from(queue);
+            } else if let Some(returning) = self.returning.pop_front() {
+                self.bring_back(returning);
             } else {
                 break;
             }

@@ -40,6 +40,17 @@ impl Core {
         Err(Failure::channel(403, format!("{what} to {resource} refused for user '{}'", info.user)))
     }
 
+    /// Checks that the user of a connection has one of the three permissions, if the line wants one for a passive
+    /// declaration.
+    pub(super) fn check_any_access(&self, at: ChannelAt, resource: Resource<'_>) -> Result<(), Failure> {
+        let others = [Access::Write, Access::Read];
+        let has = |access: Access| self.check_access(at, access, resource).is_ok();
+        if !self.rules.passive_needs_permission || others.into_iter().any(has) {
+            return Ok(());
+        }
+        self.check_access(at, Access::Configure, resource)
+    }
+
     /// Checks that the user of a connection may use a routing key at a topic exchange.
     pub(super) fn check_topic(
         &self,

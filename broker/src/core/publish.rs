@@ -137,6 +137,9 @@ impl Core {
             .map_err(|_| Failure::Connection(Close::new(541, "")))?;
         let message = self.with_reply_address(at, message)?;
         self.check_expiration(&message)?;
+        if self.rules.user_checked_before_copies {
+            self.check_user_id(at, &message)?;
+        }
         let message = self.with_sorted_headers(self.with_copies(message)?);
         if is_topic {
             self.check_topic(at, Access::Write, publish.exchange, publish.routing_key)?;
@@ -158,7 +161,8 @@ impl Core {
             self.confirm(at, true);
             return Ok(());
         }
-        let replied = publish.exchange.is_empty() && self.deliver_replies(&message);
+        let at_once = publish.exchange.is_empty() && !self.rules.reply_address_is_queue;
+        let replied = at_once && self.deliver_replies(&message);
         let queues = self.route(exchange, &message);
         let routed = Routed { message, mandatory: publish.mandatory, queues, replied };
         match &mut self.channel(at)?.mode {
@@ -207,7 +211,9 @@ impl Core {
         let text = place.of(&message.properties);
         let Err(reason) = read_expiration(text) else { return Ok(()) };
         let text = String::from_utf8_lossy(text).into_owned();
-        Err(Failure::channel(406, format!("invalid expiration '{text}': {reason}")))
+        let before = format!("invalid expiration '{text}': ");
+        let reason = wrapped(&reason, before.chars().count());
+        Err(Failure::channel(406, before + &reason))
     }
 
     /// Sorts the headers, if the line does so with all of them.
@@ -268,6 +274,8 @@ impl Core {
     /// Gives a message to its queues, or returns it if there are none. Returns whether all queues took it.
     pub(super) fn deliver_committed(&mut self, at: ChannelAt, routed: Routed) -> bool {
         let Routed { message, mandatory, queues, replied } = routed;
+        let is_reply = self.rules.reply_address_is_queue && message.exchange.is_empty();
+        let replied = replied || is_reply && self.deliver_replies(&message);
         let is_lost = queues.is_empty() && (!replied || self.rules.mandatory_reply_returned);
         if mandatory && is_lost {
             self.send_return(at, &message);
@@ -275,7 +283,7 @@ impl Core {
         let mut taken = true;
         for queue in queues {
             // All queues get it, also if one refuses it.
-            taken &= self.enqueue(queue, &message, false);
+            taken &= self.enqueue(queue, &message);
         }
         taken
     }
@@ -298,6 +306,16 @@ impl Core {
             let number = confirms.number();
             confirms.record(number, ack);
         }
+    }
+}
+
+/// Breaks a term of two parts in two, as Erlang does where a line would be longer than it likes.
+fn wrapped(term: &str, column: usize) -> String {
+    match term.split_once(',') {
+        Some((name, value)) if column + term.chars().count() > 78 => {
+            format!("{name},\n{:1$}{value}", "", column + 1)
+        }
+        _ => term.to_owned(),
     }
 }
 

@@ -82,13 +82,7 @@ impl Core {
     }
 
     fn declare_passively(&mut self, at: ChannelAt, vhost: VhostKey, name: &str) -> Result<QueueKey, Failure> {
-        if self.rules.passive_needs_permission {
-            let access = [Access::Configure, Access::Write, Access::Read];
-            let refused = |access: Access| self.check_access(at, access, Resource::Queue(name)).is_err();
-            if access.into_iter().all(refused) {
-                self.check_access(at, Access::Configure, Resource::Queue(name))?;
-            }
-        }
+        self.check_any_access(at, Resource::Queue(name))?;
         let queue = self.find_queue(vhost, name)?;
         self.check_lock(at, queue)?;
         self.use_queue(queue);
@@ -137,14 +131,15 @@ impl Core {
 
     /// The type that the virtual host gives to queues without one, unless it does not fit.
     fn add_default_type(&self, vhost: VhostKey, declare: &queue::Declare, arguments: &mut Table) {
-        let Some(default) =
-            self.topology.vhosts.get(vhost).and_then(|vhost| vhost.default_queue_type.as_ref())
-        else {
-            return;
+        let default = self.topology.vhosts.get(vhost).and_then(|vhost| vhost.default_queue_type.as_deref());
+        let fits = |default: &&str| {
+            *default == "classic" || declare.durable && !declare.exclusive && !declare.auto_delete
         };
-        let fits = &**default == "classic" || declare.durable && !declare.exclusive && !declare.auto_delete;
-        if fits && !arguments.contains_key(QUEUE_TYPE) {
-            arguments.insert(QUEUE_TYPE, &**default);
+        let fallback = self.rules.queue_type_added.then_some("classic");
+        if let Some(default) = default.filter(fits).or(fallback)
+            && !arguments.contains_key(QUEUE_TYPE)
+        {
+            arguments.insert(QUEUE_TYPE, default);
         }
     }
 
@@ -214,7 +209,7 @@ impl Core {
             owner: declare.exclusive.then_some(at.connection),
             arguments,
             queue: Queue::new(terms.settings),
-            roster: Roster::new(turns),
+            roster: Roster::new(turns, !is_quorum),
             had_consumer: false,
             exclusive_consumer: None,
             expires: terms.expires,

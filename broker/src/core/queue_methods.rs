@@ -17,6 +17,9 @@ impl Core {
         let name = self.named_queue(at, purge.queue.as_str())?;
         let vhost = self.connection(at)?.vhost;
         self.check_access(at, Access::Read, Resource::Queue(&name))?;
+        if self.is_reply_queue(&name) {
+            return unless(purge.nowait, || purge_ok(0));
+        }
         let key = self.find_queue(vhost, &name)?;
         self.check_lock(at, key)?;
         let Some(queue) = self.topology.queues.get_mut(key) else { return Ok(None) };
@@ -35,9 +38,7 @@ impl Core {
             }
         }
         let message_count = purged as u32;
-        unless(purge.nowait, || {
-            AMQPClass::Queue(queue::AMQPMethod::PurgeOk(queue::PurgeOk { message_count }))
-        })
+        unless(purge.nowait, || purge_ok(message_count))
     }
 
     pub(super) fn delete_queue_method(&mut self, at: ChannelAt, delete: &queue::Delete) -> Handled {
@@ -78,4 +79,8 @@ impl Core {
             _ => Ok(()),
         }
     }
+}
+
+fn purge_ok(message_count: u32) -> AMQPClass {
+    AMQPClass::Queue(queue::AMQPMethod::PurgeOk(queue::PurgeOk { message_count }))
 }

@@ -55,7 +55,9 @@ impl Core {
     /// Returns whether RabbitMQ fails to read a forged address: a process, a dot and a key. Of no dot, earlier lines make
     /// nothing. The first part is readable if this broker has made it.
     fn is_unreadable_address(&self, name: &str) -> bool {
-        let Some(address) = name.strip_prefix(REPLY_TO_ADDRESS) else { return false };
+        let Some(address) = name.strip_prefix(REPLY_TO_ADDRESS).filter(|_| !is_reply_address(name)) else {
+            return false;
+        };
         match address.split_once('.') {
             None => self.rules.forged_reply_to_closes_connection,
             Some((process, _)) => {
@@ -71,11 +73,10 @@ impl Core {
         if !message.keys().any(|key| key.starts_with(REPLY_TO_ADDRESS)) {
             return false;
         }
-        let mut keys: Vec<Name> =
-            message.keys().filter(|key| key.starts_with(REPLY_TO_ADDRESS)).cloned().collect();
+        let mut keys: Vec<Name> = message.keys().filter(|key| is_reply_address(key)).cloned().collect();
         keys.sort();
         keys.dedup();
-        let replied = keys.iter().any(|key| is_reply_address(key));
+        let is_known = !keys.is_empty();
         for key in keys {
             let Some(at) = self.reply_addresses.get(&key).copied() else { continue };
             let shares_tag = self.rules.reply_shares_tag;
@@ -97,6 +98,11 @@ impl Core {
                 connection.pending += 1;
             }
         }
-        replied
+        is_known
+    }
+
+    /// Returns whether a name is an address that somebody listens to, and counts as a queue.
+    pub(super) fn is_reply_queue(&self, name: &str) -> bool {
+        self.rules.reply_address_is_queue && self.reply_addresses.contains_key(name)
     }
 }

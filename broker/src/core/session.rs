@@ -8,7 +8,7 @@ use super::{
     confirms::Confirms,
     keys::{ConsumerKey, QueueKey, VhostKey},
     message::{Message, Name},
-    queue::Stored,
+    queue::{Stored, StreamFilter},
     time::Time,
     unacked::Unacked,
 };
@@ -168,4 +168,6 @@ pub(crate) struct Consumer {
     pub(crate) timeout: Option<u64>,
     /// The next offset of a stream.
     pub(crate) cursor: u64,
+    /// What it wants of a stream.
+    pub(crate) filter: Option<StreamFilter>,
 }

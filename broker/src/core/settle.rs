@@ -14,6 +14,15 @@ use super::{
     session::{Delivered, Mode, Settle},
 };
 
+/// Deliveries that one holder gives back to one queue.
+#[derive(Debug)]
+pub(super) struct Returning {
+    at: ChannelAt,
+    queue: QueueKey,
+    deliveries: Vec<Delivered>,
+    why: Return,
+}
+
 /// Who held deliveries that come back together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
@@ -138,16 +147,24 @@ impl Core {
 
     /// Puts deliveries back into their queues, in the order of their tags.
     pub(super) fn requeue(&mut self, at: ChannelAt, taken: Vec<(u64, Delivered)>, why: Return) {
-        let mut returned: BTreeMap<(QueueKey, Holder), Vec<Stored>> = BTreeMap::new();
-        for (tag, mut delivered) in taken {
+        let mut returned: BTreeMap<(QueueKey, Holder), Vec<Delivered>> = BTreeMap::new();
+        for (tag, delivered) in taken {
             let holder = delivered.consumer.map_or(Holder::Get(tag), Holder::Consumer);
-            if let Some(stored) = delivered.stored.take() {
-                returned.entry((delivered.queue, holder)).or_default().push(stored);
-            }
+            returned.entry((delivered.queue, holder)).or_default().push(delivered);
+        }
+        let returning = |((queue, _), deliveries)| Returning { at, queue, deliveries, why };
+        self.returning.extend(returned.into_iter().map(returning));
+    }
+
+    /// Puts the deliveries of one holder back.
+    pub(super) fn bring_back(&mut self, Returning { at, queue, deliveries, why }: Returning) {
+        let mut returned = Vec::with_capacity(deliveries.len());
+        for mut delivered in deliveries {
+            returned.extend(delivered.stored.take());
             self.release(at, &delivered);
         }
-        for ((queue, _), stored) in returned {
-            self.return_to(queue, stored, why);
+        if !returned.is_empty() {
+            self.return_to(queue, returned, why);
         }
     }
 

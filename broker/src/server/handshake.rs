@@ -6,7 +6,6 @@ use actix_pika_actors::{
         field::decode_table,
         field_table::{from_field_table, to_field_table},
         method::{AMQPClass, connection},
-        short::short_truncated,
     },
 };
 use zeroize::Zeroizing;
@@ -17,7 +16,6 @@ use crate::core::{Close, Core, CoreConfig, Line};
 pub(super) const CHANNEL_MAX: u16 = 2047;
 pub(super) const HEARTBEAT: u16 = 60;
 
-const MECHANISMS: &str = "PLAIN AMQPLAIN";
 const CAPABILITIES: [&str; 9] = [
     "publisher_confirms",
     "exchange_exchange_bindings",
@@ -75,7 +73,7 @@ pub(super) fn start(line: Line) -> AMQPClass {
         version_major: 0,
         version_minor: 9,
         server_properties: to_field_table(&properties).unwrap_or_default(),
-        mechanisms: MECHANISMS.into(),
+        mechanisms: line.rules().mechanisms.into(),
         locales: "en_US".into(),
     }))
 }
@@ -136,7 +134,7 @@ pub(super) fn tuned(config: &CoreConfig, tune_ok: &connection::TuneOk) -> Option
 pub(super) fn close_method(close: &Close) -> AMQPClass {
     AMQPClass::Connection(connection::AMQPMethod::Close(connection::Close {
         reply_code: close.code,
-        reply_text: short_truncated(&close.to_string()),
+        reply_text: close.reply_text(),
         class_id: close.class_id,
         method_id: close.method_id,
     }))

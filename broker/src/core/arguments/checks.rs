@@ -52,11 +52,8 @@ pub(super) fn check_queue_argument(key: &str, value: &Value, arguments: &Table, 
         | "x-max-in-memory-length"
         | "x-max-in-memory-bytes"
         | "x-stream-max-segment-size-bytes"
+        | "x-stream-filter-size-bytes"
         | "x-consumer-timeout" => not_negative(value).map(drop),
-        "x-stream-filter-size-bytes" => match not_negative(value)? {
-            16..=255 => Ok(()),
-            _ => refuse("{value_out_of_range,{16,255}}"),
-        },
         "x-max-priority" => match not_negative(value)? {
             priority @ 256.. => refuse(format!("{{max_value_exceeded,{priority}}}")),
             _ => Ok(()),
@@ -64,7 +61,8 @@ pub(super) fn check_queue_argument(key: &str, value: &Value, arguments: &Table, 
         "x-overflow" => one_of(value, &["drop-head", "reject-publish", "reject-publish-dlx"], |_| {
             "invalid_overflow".to_owned()
         }),
-        "x-queue-mode" if !line.rules().queue_mode_ignored => {
+        "x-queue-mode" if line.rules().queue_mode_ignored => Ok(()),
+        "x-queue-mode" => {
             one_of(value, &["default", "lazy"], |text| format!("\"unsupported queue mode '{text}'\""))
         }
         "x-queue-version" => match not_negative(value)? {
@@ -77,7 +75,10 @@ pub(super) fn check_queue_argument(key: &str, value: &Value, arguments: &Table, 
             0 => refuse("{value_zero,0}"),
             _ => Ok(()),
         },
-        "x-max-age" => age(text(value)?).map(drop),
+        "x-max-age" => match age(text(value)?) {
+            Err(Refusal::Internal) if line.rules().max_age_in_millis => refuse("invalid_max_age"),
+            checked => checked.map(drop),
+        },
         "x-queue-leader-locator" => {
             let known = ["client-local", "balanced", "random", "least-leaders"];
             one_of(value, &known, |_| "invalid_queue_locator_arg".to_owned())
@@ -95,7 +96,7 @@ pub(super) fn check_queue_argument(key: &str, value: &Value, arguments: &Table, 
 }
 
 /// The arguments of a declaration that are checked, in the order of the checks.
-pub(super) const QUEUE_CHECKS: [&str; 23] = [
+pub(super) const QUEUE_CHECKS: [&str; 22] = [
     "x-expires",
     "x-message-ttl",
     "x-dead-letter-exchange",
@@ -116,7 +117,6 @@ pub(super) const QUEUE_CHECKS: [&str; 23] = [
     "x-stream-filter-size-bytes",
     "x-initial-cluster-size",
     "x-queue-leader-locator",
-    "x-delivery-limit",
     "x-consumer-timeout",
     "x-queue-master-locator",
 ];

@@ -2,11 +2,13 @@
 
 use actix_pika_actors::{Table, Value};
 
-use super::keys::Keys;
+use super::{checks::age, keys::Keys};
 use crate::core::{
     Failure, QueueSettings,
     term::{Numbers, print, same_term, type_name},
 };
+
+const MAX_AGE: &str = "x-max-age";
 
 /// Compares the arguments of a queue that its kind takes.
 pub(crate) fn same_queue(
@@ -15,7 +17,22 @@ pub(crate) fn same_queue(
     settings: &QueueSettings,
     resource: &str,
 ) -> Result<(), Failure> {
-    same_arguments(current, received, Keys::of(&settings.kind, settings.line).queue, resource)
+    let keys = Keys::of(&settings.kind, settings.line).queue;
+    let ages = [current, received].map(|table| table.contains_key(MAX_AGE));
+    if settings.line.rules().max_age_in_millis && keys.contains(&MAX_AGE) && ages != [false; 2] {
+        return same_arguments(&in_millis(current), &in_millis(received), keys, resource);
+    }
+    same_arguments(current, received, keys, resource)
+}
+
+/// Returns the arguments with the age in milliseconds, if it can be read.
+fn in_millis(arguments: &Table) -> Table {
+    let mut arguments = arguments.clone();
+    let millis = arguments.get(MAX_AGE).and_then(Value::as_str).and_then(|text| age(text.as_bytes()).ok());
+    if let Some(millis) = millis {
+        arguments.insert(MAX_AGE, millis.to_string());
+    }
+    arguments
 }
 
 /// Compares the arguments `keys`, and names the first one that differs.

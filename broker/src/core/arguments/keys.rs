@@ -17,6 +17,7 @@ impl Keys {
             QueueKind::Classic { .. } => &CLASSIC,
             QueueKind::Quorum { .. } if line >= Line::V4_3 => &QUORUM_4_3,
             QueueKind::Quorum { .. } => &QUORUM,
+            QueueKind::Stream { .. } if line >= Line::V4_3 => &STREAM_4_3,
             QueueKind::Stream { .. } if line >= Line::V3_13 => &STREAM,
             QueueKind::Stream { .. } => &STREAM_3_10,
         }
@@ -68,6 +69,7 @@ static CLASSIC_4: Keys = Keys {
         "x-queue-type",
         "x-queue-leader-locator",
         "x-queue-master-locator",
+        "x-queue-leader-locator",
     ],
     consumer: &["x-priority", "x-credit"],
 };
@@ -103,6 +105,8 @@ static QUORUM_4_3: Keys = Keys {
         "x-expires",
         "x-max-length",
         "x-max-length-bytes",
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
         "x-overflow",
         "x-single-active-consumer",
         "x-queue-type",
@@ -132,6 +136,19 @@ static STREAM_3_10: Keys = Keys {
 };
 
 static STREAM: Keys = Keys {
+    module: "rabbit_stream_queue",
+    queue: &[
+        "x-max-length-bytes",
+        "x-queue-type",
+        "x-max-age",
+        "x-stream-max-segment-size-bytes",
+        "x-initial-cluster-size",
+        "x-queue-leader-locator",
+    ],
+    consumer: &["x-stream-offset", "x-credit", "x-stream-filter", "x-stream-match-unfiltered"],
+};
+
+static STREAM_4_3: Keys = Keys {
     module: "rabbit_stream_queue",
     queue: &[
         "x-max-length-bytes",

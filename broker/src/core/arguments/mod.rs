@@ -11,6 +11,8 @@ mod options;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
+
 use actix_pika_actors::{Table, Value};
 
 use self::{
@@ -22,9 +24,11 @@ pub(crate) use self::{
     equivalence::{same_arguments, same_queue},
     options::{Fixed, Kind, QueueOptions},
 };
-use super::{Failure, Line, QueueSettings, queue::OffsetSpec};
+use super::{Failure, Line, QueueKind, QueueSettings, queue::OffsetSpec};
 
 const LARGEST_SEGMENT: i64 = 3_000_000_000;
+/// The octets of the filter that a chunk of a stream may have.
+const FILTER_SIZES: RangeInclusive<i64> = 16..=255;
 
 /// What a declaration says beside its arguments.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +117,9 @@ pub(crate) fn queue(
         Some("quorum") => Kind::Quorum,
         Some("stream") => Kind::Stream,
         _ => Kind::Classic {
-            max_priority: integer("x-max-priority").and_then(|priority| u8::try_from(priority).ok()),
+            max_priority: integer("x-max-priority")
+                .and_then(|priority| u8::try_from(priority).ok())
+                .map(|priority| priority.max(line.rules().least_max_priority)),
         },
     };
     let single_active = arguments.get("x-single-active-consumer").and_then(Value::as_bool) == Some(true);
@@ -127,6 +133,17 @@ pub(crate) fn queue(
     {
         return Err(Failure::channel(406, "Exceeded max value for x-stream-max-segment-size-bytes"));
     }
+    if kind == Kind::Stream
+        && line >= Line::V3_13
+        && let Some(size) = arguments.get("x-stream-filter-size-bytes")
+        && !size.as_i64().is_some_and(|size| FILTER_SIZES.contains(&size))
+    {
+        let spaces = if line >= Line::V4_3 { " " } else { "  " };
+        return Err(Failure::channel(406, format!("Invalid value for{spaces}x-stream-filter-size-bytes")));
+    }
+    if line.rules().master_locator_refused && arguments.contains_key("x-queue-master-locator") {
+        return Err(Failure::connection(541, deprecated("queue_master_locator")));
+    }
     // What no kind takes in this line has no meaning.
     let mut options = QueueOptions::read(|option| {
         let key = keys.queue.iter().find(|key| key.strip_prefix("x-") == Some(option))?;
@@ -137,6 +154,15 @@ pub(crate) fn queue(
         options.consumer_timeout = positive("x-consumer-timeout");
     }
     Ok(CheckedQueue { fixed, options })
+}
+
+/// What a node says of a feature that it does not permit any more. The end of it does not fit into a reply text.
+fn deprecated(feature: &str) -> String {
+    format!(
+        "Feature `{feature}` is deprecated.\nBy default, this feature is not permitted anymore.\nThe feature will be \
+         removed from a future major RabbitMQ version, regardless of the configuration; actual version to be \
+         determined.\nTo continue using this feature when it is not permitted by default, it has to be configured."
+    )
 }
 
 /// Quorum queues and streams are durable, not exclusive and not deleted automatically.
@@ -163,11 +189,6 @@ pub(crate) fn consumer(
     if let Some(priority) = value("x-priority") {
         found.priority = integer(priority).map_err(|refusal| refused("x-priority", resource, refusal))?;
     }
-    if settings.line.rules().credit_is_table
-        && value("x-credit").is_some_and(|credit| !matches!(credit, Value::Table(_)))
-    {
-        return Err(Failure::connection(541, ""));
-    }
     if let Some(timeout) = value("x-consumer-timeout") {
         let millis =
             not_negative(timeout).map_err(|refusal| refused("x-consumer-timeout", resource, refusal))?;
@@ -180,8 +201,29 @@ pub(crate) fn consumer(
         found.offset =
             offset(value, settings.line).map_err(|refusal| refused("x-stream-offset", resource, refusal))?;
     }
+    let is_text = |value: &Value| matches!(value, Value::LongString(_));
+    if let Some(Value::Array(filters)) = value("x-stream-filter")
+        && !filters.iter().any(is_text)
+    {
+        return Err(Failure::connection(541, ""));
+    }
+    let is_stream = matches!(settings.kind, QueueKind::Stream { .. });
+    if !is_stream && settings.line.rules().credit_is_table && value("x-credit").is_some_and(means_credit) {
+        return Err(Failure::connection(541, ""));
+    }
     check_foreign(arguments, keys.consumer, |keys| keys.consumer, settings.line, keys.module, resource)?;
     Ok(found)
+}
+
+/// Whether the node would look at it: it is no table, or one with a credit.
+fn means_credit(value: &Value) -> bool {
+    match value {
+        Value::Table(table) => {
+            matches!(table.get("credit"), Some(Value::LongLongInt(_)))
+                && matches!(table.get("drain"), Some(Value::Boolean(_)))
+        }
+        _ => true,
+    }
 }
 
 fn offset(value: &Value, line: Line) -> Result<OffsetSpec, Refusal> {
@@ -189,8 +231,8 @@ fn offset(value: &Value, line: Line) -> Result<OffsetSpec, Refusal> {
         return Ok(OffsetSpec::Number(offset.try_into().unwrap_or(0)));
     }
     let senseless = || match line.rules().bad_offset_closes_connection {
-        true => Refusal::Internal,
-        false => bad_offset(value),
+        false if matches!(value, Value::LongString(_)) => bad_offset(value),
+        _ => Refusal::Internal,
     };
     match value {
         Value::Timestamp(seconds) => Ok(OffsetSpec::Timestamp(*seconds)),

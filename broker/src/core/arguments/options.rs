@@ -132,6 +132,7 @@ impl QueueOptions {
             Kind::Classic { max_priority } => QueueKind::Classic { max_priority },
             Kind::Quorum => QueueKind::Quorum {
                 delivery_limit: match self.delivery_limit {
+                    Some(..0) if line.rules().negative_limit_is_zero => Some(0),
                     Some(limit) => u32::try_from(limit).ok(),
                     None => line.rules().default_delivery_limit,
                 },

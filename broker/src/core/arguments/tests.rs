@@ -153,7 +153,8 @@ fn delivery_limits() {
     assert_eq!(LINES.map(|line| limit(line, &quorum)), [None, None, Some(20), Some(20)]);
     let with = |value: i64| quorum.clone().with("x-delivery-limit", value);
     assert_eq!(LINES.map(|line| limit(line, &with(3))), [Some(3); 4]);
-    assert_eq!(LINES.map(|line| limit(line, &with(-1))), [None; 4]);
+    // Until 3.13, a negative one allows no redelivery.
+    assert_eq!(LINES.map(|line| limit(line, &with(-1))), [Some(0), Some(0), None, None]);
 }
 
 #[test]
@@ -319,12 +320,12 @@ fn stream_offsets() {
         for (senseless, told) in [
             (Value::from("no"), "{longstr,<<\"no\">>}}"),
             ("".into(), "{longstr,<<>>}}"),
-            (true.into(), "{bool,true}}"),
-            (Value::Void, "{void,undefined}}"),
-            (vec![Value::from(1)].into(), "{array,[{signedint,1}]}}"),
+            (true.into(), ""),
+            (Value::Void, ""),
+            (vec![Value::from(1)].into(), ""),
         ] {
             let refused = offset(line, senseless);
-            if line < Line::V4_3 {
+            if line < Line::V4_3 || !told.starts_with("{longstr") {
                 assert_eq!(refused, Err(Failure::connection(541, "")));
             } else {
                 assert!(closes_channel(refused.unwrap_err()).ends_with(told));

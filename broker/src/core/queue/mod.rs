@@ -8,6 +8,7 @@ mod quorum;
 mod roster;
 mod stored;
 mod stream;
+mod stream_filter;
 
 #[cfg(test)]
 mod tests;
@@ -19,8 +20,9 @@ pub(crate) use self::{
     roster::{Roster, Succession, Turns},
     stored::{Dead, HandOut, Pushed, Reason, Return, Stored},
     stream::{OffsetSpec, StreamLog},
+    stream_filter::StreamFilter,
 };
-use super::{Message, Overflow, QueueKind, QueueSettings, Time};
+use super::{DeadLetterCounts, Message, Overflow, QueueKind, QueueSettings, Time};
 
 /// A queue of any kind.
 #[derive(Debug)]
@@ -93,25 +95,19 @@ impl Queue {
     }
 
     /// Appends a message. That may drop others, or itself.
-    pub(crate) fn push(
-        &mut self,
-        now: Time,
-        message: Arc<Message>,
-        redelivered: bool,
-        dead: &mut Vec<Dead>,
-    ) -> Pushed {
+    pub(crate) fn push(&mut self, now: Time, message: Arc<Message>, dead: &mut Vec<Dead>) -> Pushed {
         if let Lines::Stream(log) = &mut self.lines {
             log.push(now, Arc::new(message.in_stream(self.settings.line.rules())));
             return Pushed::Kept;
         }
         if self.refuses_another(&message) {
             if self.settings.overflow == Overflow::RejectPublishDeadLetter {
-                let stored = self.stored(now, message, redelivered);
+                let stored = self.stored(now, message);
                 dead.push(Dead { stored, reason: Reason::MaxLength });
             }
             return Pushed::Refused;
         }
-        let stored = self.stored(now, message, redelivered);
+        let stored = self.stored(now, message);
         let may_expire = stored.expires_at.is_some();
         self.ready_bytes += self.size(&stored.message);
         match &mut self.lines {
@@ -129,9 +125,9 @@ impl Queue {
     /// Hands out a message that goes straight to a consumer: it does not expire, and drops no other. It may be refused,
     /// see [`Queue::refuses_another`].
     #[inline]
-    pub(crate) fn pass(&mut self, now: Time, message: Arc<Message>, redelivered: bool) -> Stored {
+    pub(crate) fn pass(&mut self, now: Time, message: Arc<Message>) -> Stored {
         self.unacked += 1;
-        self.stored(now, message, redelivered)
+        self.stored(now, message)
     }
 
     /// Takes the next message, after dropping those at the head that have expired.
@@ -192,18 +188,28 @@ impl Queue {
         self.expire(now, dead);
     }
 
-    /// Drops the messages at the head that have expired. Those behind one that has not stay.
+    /// Drops the messages at the head that have expired. Those behind one that has not stay. Of strict priorities, each
+    /// has a head.
     #[inline]
     pub(crate) fn expire(&mut self, now: Time, dead: &mut Vec<Dead>) {
         while self.front().is_some_and(|front| front.is_expired(now)) {
             let expired = self.pop().map(|stored| Dead { stored, reason: Reason::Expired });
             dead.extend(expired);
         }
+        while let Lines::Quorum(lines) = &mut self.lines
+            && let Some(stored) = lines.pop_expired(now)
+        {
+            self.ready_bytes -= self.size(&stored.message);
+            dead.push(Dead { stored, reason: Reason::Expired });
+        }
     }
 
     /// Returns when the message at the head expires. A stream drops messages only when others are published.
     fn next_expiry(&self) -> Option<Time> {
-        self.front()?.expires_at
+        match &self.lines {
+            Lines::Quorum(lines) => lines.next_expiry(),
+            _ => self.front()?.expires_at,
+        }
     }
 
     /// Returns when the message at the head expires, or a delayed one comes back.
@@ -357,11 +363,17 @@ impl Queue {
         Some(stored)
     }
 
-    fn stored(&mut self, now: Time, message: Arc<Message>, redelivered: bool) -> Stored {
+    fn stored(&mut self, now: Time, message: Arc<Message>) -> Stored {
         let place = self.next_place;
         self.next_place += 1;
         let expires_at = self.deadline(now, &message);
-        Stored { message, place, expires_at, arrived: now, delivery_count: 0, acquired_count: 0, redelivered }
+        let (mut delivery_count, mut redelivered) = (0, false);
+        if message.failures > 0 {
+            let goes_on = self.settings.line.rules().dead_letter_counts == DeadLetterCounts::Failures;
+            delivery_count = if goes_on { message.failures } else { 0 };
+            redelivered = goes_on || matches!(self.lines, Lines::Quorum(_));
+        }
+        Stored { message, place, expires_at, arrived: now, delivery_count, acquired_count: 0, redelivered }
     }
 
     /// The smaller one of the queue's time and the message's.

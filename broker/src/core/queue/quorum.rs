@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::stored::Stored;
-use crate::core::QuorumPriorities;
+use crate::core::{QuorumPriorities, Time};
 
 /// The priority of a message without one, in the lines with strict priorities.
 const DEFAULT_PRIORITY: u8 = 4;
@@ -101,6 +101,25 @@ impl QuorumLines {
             Others::TwoClasses(classes) => classes.pop(),
             Others::Strict(lines) => lines.iter_mut().rev().find_map(VecDeque::pop_front),
         })
+    }
+
+    /// Takes a message that has expired and is the first one of its priority.
+    pub(super) fn pop_expired(&mut self, now: Time) -> Option<Stored> {
+        let Others::Strict(lines) = &mut self.others else { return None };
+        let is_due = |line: &&mut VecDeque<Stored>| line.front().is_some_and(|front| front.is_expired(now));
+        lines.iter_mut().rev().find(is_due)?.pop_front()
+    }
+
+    /// Returns when the next message expires that is the first one of its line.
+    pub(super) fn next_expiry(&self) -> Option<Time> {
+        match &self.others {
+            Others::Strict(lines) => {
+                let fronts =
+                    self.returned.front().into_iter().chain(lines.iter().filter_map(VecDeque::front));
+                fronts.filter_map(|front| front.expires_at).min()
+            }
+            _ => self.front()?.expires_at,
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -28,9 +28,23 @@ pub(crate) struct Roster<C> {
     turns: Turns,
     /// In the order of their subscription.
     consumers: Vec<Consumer<C>>,
-    /// Those that may get a message, the next one first: by priority, and in turn within one.
-    ready: VecDeque<(C, i64)>,
+    /// Those in the round, the next one first: by priority, and in turn within one.
+    ready: VecDeque<Turn<C>>,
+    /// How many of them are full.
+    full: usize,
+    /// A full consumer stays in the round until its turn comes. Otherwise it leaves it at once.
+    leaves_at_turn: bool,
+    /// Those that have left the round because they are full, in that order.
+    aside: Vec<C>,
     active: Option<C>,
+}
+
+/// A consumer in the round.
+#[derive(Clone, Copy, Debug)]
+struct Turn<C> {
+    key: C,
+    priority: i64,
+    full: bool,
 }
 
 #[derive(Debug)]
@@ -43,8 +57,10 @@ struct Consumer<C> {
 }
 
 impl<C: Copy + Eq> Roster<C> {
-    pub(crate) fn new(turns: Turns) -> Self {
-        Self { turns, consumers: Vec::new(), ready: VecDeque::new(), active: None }
+    /// Creates a roster; `leaves_at_turn` tells when a full consumer leaves the round: at its turn, or at once.
+    pub(crate) fn new(turns: Turns, leaves_at_turn: bool) -> Self {
+        let (consumers, ready, aside) = (Vec::new(), VecDeque::new(), Vec::new());
+        Self { turns, consumers, ready, full: 0, leaves_at_turn, aside, active: None }
     }
 
     /// Adds a consumer, which is ready at once, as the last one of its priority.
@@ -72,38 +88,70 @@ impl<C: Copy + Eq> Roster<C> {
         if self.turns != Turns::All {
             return self.active.filter(|active| self.serves(*active));
         }
-        let (consumer, priority) = *self.ready.front()?;
+        let mut turn = *self.ready.front()?;
+        while turn.full {
+            self.ready.pop_front();
+            self.full -= 1;
+            self.aside.push(turn.key);
+            turn = *self.ready.front()?;
+        }
         if self.ready.len() > 1 {
             self.ready.pop_front();
-            self.join(consumer, priority);
+            self.join(turn.key, turn.priority);
         }
-        Some(consumer)
+        Some(turn.key)
     }
 
     /// Returns whether a consumer could get a message.
     #[inline]
     pub(crate) fn peek(&self) -> bool {
         match self.turns {
-            Turns::All => !self.ready.is_empty(),
+            Turns::All => self.ready.len() > self.full,
             Turns::SingleActive(_) => self.active.is_some_and(|active| self.serves(active)),
         }
     }
 
-    /// Takes a consumer that has reached its limit out of the round.
-    pub(crate) fn block(&mut self, consumer: C) {
-        if let Some(known) = self.find(consumer) {
-            known.blocked = true;
-            self.leave(consumer);
+    /// Takes full consumers out of the round: there is a message, and none of the others takes it.
+    #[inline]
+    pub(crate) fn set_aside(&mut self) {
+        if self.full > 0 {
+            self.aside.extend(self.ready.iter().filter(|turn| turn.full).map(|turn| turn.key));
+            self.ready.retain(|turn| !turn.full);
+            self.full = 0;
         }
     }
 
-    /// Lets a blocked consumer join again, behind the others of its priority.
+    /// Returns when a consumer has left the round, as a number that rises.
+    pub(crate) fn set_aside_at(&self, consumer: C) -> Option<usize> {
+        self.aside.iter().position(|aside| *aside == consumer)
+    }
+
+    /// Takes a consumer that has reached its limit out of the round.
+    pub(crate) fn block(&mut self, consumer: C) {
+        let Some(known) = self.find(consumer) else { return };
+        known.blocked = true;
+        if !self.leaves_at_turn {
+            return self.leave(consumer);
+        }
+        if let Some(turn) = self.ready.iter_mut().find(|turn| turn.key == consumer && !turn.full) {
+            turn.full = true;
+            self.full += 1;
+        }
+    }
+
+    /// Lets a blocked consumer join again, behind the others of its priority, unless it is still in the round.
     pub(crate) fn unblock(&mut self, consumer: C) {
         if let Some(known) = self.find(consumer)
             && known.blocked
         {
             known.blocked = false;
             let priority = known.priority;
+            if let Some(turn) = self.ready.iter_mut().find(|turn| turn.key == consumer) {
+                turn.full = false;
+                self.full -= 1;
+                return;
+            }
+            self.aside.retain(|aside| *aside != consumer);
             self.join(consumer, priority);
         }
     }
@@ -143,13 +191,15 @@ impl<C: Copy + Eq> Roster<C> {
 
     fn join(&mut self, consumer: C, priority: i64) {
         if self.turns == Turns::All {
-            let at = self.ready.partition_point(|(_, other)| *other >= priority);
-            self.ready.insert(at, (consumer, priority));
+            let at = self.ready.partition_point(|other| other.priority >= priority);
+            self.ready.insert(at, Turn { key: consumer, priority, full: false });
         }
     }
 
     fn leave(&mut self, consumer: C) {
-        self.ready.retain(|(ready, _)| *ready != consumer);
+        self.ready.retain(|turn| turn.key != consumer);
+        self.full = self.ready.iter().filter(|turn| turn.full).count();
+        self.aside.retain(|aside| *aside != consumer);
     }
 
     /// The consumer that is active if the present one may be replaced.

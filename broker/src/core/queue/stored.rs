@@ -13,7 +13,8 @@ pub(crate) struct Stored {
     /// When it expires, by its own expiration or that of the queue.
     pub(crate) expires_at: Option<Time>,
     pub(crate) arrived: Time,
-    /// How often it came back to a quorum queue by a failure. Before 4.3, every return is one.
+    /// How often a delivery of it failed. Before 4.3, every return to a quorum queue is a failure, and classic queues do
+    /// not count.
     pub(crate) delivery_count: u32,
     /// How often it came back to a quorum queue.
     pub(crate) acquired_count: u32,
@@ -41,12 +42,14 @@ impl Stored {
                 if settings.line == Line::V3_10 && by == HandOut::Get {
                     [Some(("x-delivery-count", self.delivery_count.into())), None]
                 } else if rules.acquired_count {
-                    [
-                        count("x-acquired-count", self.acquired_count),
-                        count("x-delivery-count", self.delivery_count),
-                    ]
+                    // That of a dead letter begins with the failures that it brings along.
+                    let acquired =
+                        if self.acquired_count > 0 { self.acquired_count } else { self.delivery_count };
+                    [count("x-acquired-count", acquired), count("x-delivery-count", self.delivery_count)]
                 } else {
-                    [count("x-delivery-count", self.delivery_count), None]
+                    let failures = self.message.failures;
+                    let delivered = if self.delivery_count > 0 { self.delivery_count } else { failures };
+                    [count("x-delivery-count", delivered), None]
                 }
             }
         };

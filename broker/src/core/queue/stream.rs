@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::stored::Stored;
+use super::{stored::Stored, stream_filter::StreamFilter};
 use crate::core::{Message, Time};
 
 /// Where a consumer of a stream starts.
@@ -142,6 +142,25 @@ impl StreamLog {
     pub(crate) fn read(&self, offset: u64) -> Option<&Stored> {
         let at = offset.saturating_sub(self.first);
         self.messages.get(usize::try_from(at).ok()?)
+    }
+
+    /// Returns the first message at an offset or behind it whose chunk a filter wants.
+    pub(crate) fn read_filtered(&self, offset: u64, filter: &StreamFilter) -> Option<&Stored> {
+        let mut next = self.read(offset)?;
+        loop {
+            let (begin, end) = self.chunk_of(next);
+            if self.messages.range(begin..end).any(|stored| filter.wants(&stored.message)) {
+                return Some(next);
+            }
+            next = self.messages.get(end)?;
+        }
+    }
+
+    /// Returns the positions of the chunk of a message: what arrived at the same time.
+    fn chunk_of(&self, stored: &Stored) -> (usize, usize) {
+        let begin = self.messages.partition_point(|other| other.arrived < stored.arrived);
+        let end = self.messages.partition_point(|other| other.arrived <= stored.arrived);
+        (begin, end)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Stored> {

@@ -3,12 +3,14 @@
 use std::{
     collections::{HashMap, hash_map::DefaultHasher},
     hash::BuildHasherDefault,
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use actix_pika_actors::Table;
 
 use super::{
     consistent_hash::{self, HashRing},
+    erlang_hash,
     headers::{self, HeadersPattern, SortedHeaders},
     topic::Topics,
 };
@@ -22,6 +24,8 @@ pub(crate) enum ExchangeType {
     Topic,
     Headers,
     ConsistentHash,
+    LocalRandom,
+    ModulusHash,
 }
 
 impl ExchangeType {
@@ -33,7 +37,18 @@ impl ExchangeType {
             "topic" => Some(Self::Topic),
             "headers" => Some(Self::Headers),
             "x-consistent-hash" => Some(Self::ConsistentHash),
+            "x-local-random" => Some(Self::LocalRandom),
+            "x-modulus-hash" => Some(Self::ModulusHash),
             _ => None,
+        }
+    }
+
+    /// Returns whether a line has the type.
+    pub(crate) fn is_of(self, rules: &Rules) -> bool {
+        match self {
+            Self::LocalRandom => rules.local_random,
+            Self::ModulusHash => rules.modulus_hash,
+            _ => true,
         }
     }
 
@@ -45,6 +60,8 @@ impl ExchangeType {
             Self::Topic => "topic",
             Self::Headers => "headers",
             Self::ConsistentHash => "x-consistent-hash",
+            Self::LocalRandom => "x-local-random",
+            Self::ModulusHash => "x-modulus-hash",
         }
     }
 
@@ -52,7 +69,7 @@ impl ExchangeType {
     pub(crate) fn check(self, arguments: &Table) -> Result<(), String> {
         match self {
             Self::ConsistentHash => consistent_hash::check_exchange(arguments),
-            Self::Direct | Self::Fanout | Self::Topic | Self::Headers => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -103,6 +120,10 @@ enum Index<D> {
     /// In the order of the bindings.
     Headers(Vec<HeadersPattern>),
     ConsistentHash(HashRing<D>),
+    /// One of them after the other. RabbitMQ draws.
+    LocalRandom(AtomicUsize),
+    /// One of them by the routing key.
+    ModulusHash,
 }
 
 impl<D: Copy + Ord> Router<D> {
@@ -114,6 +135,8 @@ impl<D: Copy + Ord> Router<D> {
             ExchangeType::Topic => Index::Topic(Topics::default()),
             ExchangeType::Headers => Index::Headers(Vec::new()),
             ExchangeType::ConsistentHash => Index::ConsistentHash(HashRing::new(arguments)),
+            ExchangeType::LocalRandom => Index::LocalRandom(AtomicUsize::new(0)),
+            ExchangeType::ModulusHash => Index::ModulusHash,
         };
         Self { rules, bindings: Vec::new(), index }
     }
@@ -123,7 +146,10 @@ impl<D: Copy + Ord> Router<D> {
         match &self.index {
             Index::Headers(_) => headers::check(arguments),
             Index::ConsistentHash(_) => consistent_hash::check_key(key),
-            Index::Direct(_) | Index::Fanout | Index::Topic(_) => Ok(()),
+            Index::LocalRandom(_) if !key.is_empty() => {
+                Err(format!("Non empty binding '{key}' key not permitted"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -135,7 +161,7 @@ impl<D: Copy + Ord> Router<D> {
         }
         match &mut self.index {
             Index::Direct(keys) => keys.entry(key.clone()).or_default().push(*destination),
-            Index::Fanout => {}
+            Index::Fanout | Index::LocalRandom(_) | Index::ModulusHash => {}
             Index::Topic(topics) => topics.insert(key.as_bytes(), *destination),
             Index::Headers(patterns) => patterns.push(HeadersPattern::new(arguments)),
             Index::ConsistentHash(ring) => ring.bind(key, *destination),
@@ -177,7 +203,7 @@ impl<D: Copy + Ord> Router<D> {
                     }
                 }
             }
-            Index::Fanout => {}
+            Index::Fanout | Index::LocalRandom(_) | Index::ModulusHash => {}
             Index::Topic(topics) => _ = topics.remove(key.as_bytes(), &destination),
             Index::Headers(patterns) => drop(patterns.remove(at)),
             Index::ConsistentHash(ring) => ring.unbind(destination),
@@ -208,6 +234,15 @@ impl<D: Copy + Ord> Router<D> {
                 out.extend(matching.map(|(binding, _)| binding.destination));
             }
             Index::ConsistentHash(ring) => out.extend(ring.choose(key, message)),
+            Index::LocalRandom(turn) if !self.bindings.is_empty() => {
+                let turn = turn.fetch_add(1, Ordering::Relaxed);
+                out.push(self.bindings[turn % self.bindings.len()].destination);
+            }
+            Index::ModulusHash if !self.bindings.is_empty() => {
+                let at = erlang_hash::of_binary(key.as_bytes()) as usize % self.bindings.len();
+                out.push(self.bindings[at].destination);
+            }
+            Index::LocalRandom(_) | Index::ModulusHash => {}
         }
     }
 }

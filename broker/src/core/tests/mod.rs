@@ -1,5 +1,6 @@
 //! Tests of the core by sequences of operations, written as text: see `operation.rs` and `rig.rs`.
 
+mod asked;
 mod basics;
 mod channels;
 mod consumers;

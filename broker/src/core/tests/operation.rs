@@ -1,7 +1,8 @@
 //! Operations as text.
 //!
 //! An operation is a line: channel, command, arguments. The channel is the letter of a connection and a number.
-//! A table is `key=` and a type letter with a value, as in `x-expires=I1000`. A name `-` is empty, and `~` is a
+//! A table is `key=` and a type letter with a value, as in `x-expires=I1000`; an array or a table has its entries behind
+//! the letter, as in `AI1,Sx` and `Fa:I1,b:Sx`. A name `-` is empty, and `~` is a
 //! space.
 
 use actix_pika_actors::{
@@ -23,6 +24,9 @@ pub(super) enum Operation {
     Drop(char),
     /// A policy is set, or removed.
     Policy(PolicyText),
+    /// A user who may configure, write and read what three patterns say, and the letter of its connection, which is its
+    /// name, too.
+    User(char, [String; 3]),
     Method(At, AMQPClass),
     Publish(At, Content),
 }
@@ -95,6 +99,10 @@ pub(super) fn operation(text: &str) -> Operation {
                 }
             }),
         }),
+        "user" => {
+            let pattern = |at: usize| words[at].trim_start_matches('-').to_owned();
+            Operation::User(words[1].chars().next().unwrap(), [pattern(2), pattern(3), pattern(4)])
+        }
         place => {
             let connection = place.chars().next().unwrap();
             let at = At { connection, channel: place[1..].parse().unwrap() };
@@ -281,6 +289,14 @@ fn content([exchange, routing_key, body]: [String; 3], words: &Words<'_>) -> Con
 fn value_of(text: &str) -> Value {
     let (kind, value) = text.split_at(1);
     match kind {
+        "B" => Value::ShortShortUint(value.parse().unwrap()),
+        "f" => Value::Float(value.parse().unwrap()),
+        "D" => Value::Decimal { scale: 0, value: value.parse().unwrap() },
+        "x" => Value::from(value.as_bytes()),
+        "F" => {
+            let entries = value.split(',').filter_map(|entry| entry.split_once(':'));
+            Value::Table(entries.map(|(key, value)| (key.to_owned(), value_of(value))).collect())
+        }
         "I" => Value::LongInt(value.parse().unwrap()),
         "l" => Value::LongLongInt(value.parse().unwrap()),
         "s" => Value::ShortInt(value.parse().unwrap()),
@@ -289,6 +305,8 @@ fn value_of(text: &str) -> Value {
         "d" => Value::Double(value.parse().unwrap()),
         "T" => Value::Timestamp(value.parse().unwrap()),
         "S" => Value::from(value.replace('~', " ")),
+        // An array of one table.
+        "A" if value.starts_with('F') => Value::Array(vec![value_of(value)]),
         "A" => Value::Array(value.split(',').filter(|value| !value.is_empty()).map(value_of).collect()),
         "V" => Value::Void,
         other => panic!("no type {other}"),

@@ -34,6 +34,7 @@ pub(super) struct Oracle {
     connections: BTreeMap<char, Peer>,
     opened: Vec<At>,
     reply_address: String,
+    users: Vec<String>,
 }
 
 /// A connection to the node.
@@ -53,6 +54,15 @@ struct Partial {
 }
 
 impl Oracle {
+    /// Returns the line of the node, if there is one.
+    pub(super) fn line() -> Option<Line> {
+        let node = std::env::var("BROKER_ORACLE").ok()?;
+        let (_, line) = node.split_once(' ')?;
+        [Line::V3_10, Line::V3_13, Line::V4_0, Line::V4_3]
+            .into_iter()
+            .find(|known| format!("{known:?}") == line)
+    }
+
     /// Returns the node of a line, if there is one.
     pub(super) fn of(line: Line) -> Option<Self> {
         static VHOSTS: AtomicU32 = AtomicU32::new(0);
@@ -68,6 +78,7 @@ impl Oracle {
             connections: BTreeMap::new(),
             opened: Vec::new(),
             reply_address: String::new(),
+            users: Vec::new(),
         };
         oracle.manage("PUT", &format!("vhosts/{}", oracle.vhost), "");
         Some(oracle)
@@ -89,6 +100,17 @@ impl Oracle {
         assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
     }
 
+    /// Makes a user, whose name at the node has that of the virtual host in front.
+    fn add_user(&mut self, letter: char, [configure, write, read]: &[String; 3]) {
+        let name = format!("{}-{letter}", self.vhost);
+        self.manage("PUT", &format!("users/{name}"), r#"{"password":"p","tags":""}"#);
+        let patterns = format!(r#"{{"configure":"{configure}","write":"{write}","read":"{read}"}}"#);
+        self.manage("PUT", &format!("permissions/{}/{name}", self.vhost), &patterns);
+        let peer = Peer::connect(&self.address, &self.vhost, &format!("\0{name}\0p"), true);
+        self.connections.insert(letter, peer);
+        self.users.push(name);
+    }
+
     /// Says an operation and returns the answers, of which so many are expected.
     pub(super) fn say(&mut self, text: &str, expected: usize) -> Vec<String> {
         match operation(&text.replace("REPLY", &self.reply_address)) {
@@ -99,6 +121,7 @@ impl Oracle {
                 self.opened.retain(|at| at.connection != letter);
                 std::thread::sleep(QUIET);
             }
+            Operation::User(letter, patterns) => self.add_user(letter, &patterns),
             Operation::Method(at, method) => {
                 let end = is_end(&method);
                 let peer = self.open(at);
@@ -117,6 +140,20 @@ impl Oracle {
             self.reply_address = address;
         }
         normal(answers)
+    }
+
+    /// Says an operation and returns the answers. Waits longer if they are not those that are expected.
+    pub(super) fn say_until(&mut self, text: &str, expected: &[String]) -> Vec<String> {
+        let mut answers = self.say(text, expected.len());
+        for _ in 0..5 {
+            if answers == expected {
+                break;
+            }
+            std::thread::sleep(2 * QUIET);
+            answers.extend(self.answers(0));
+            answers = normal(answers);
+        }
+        answers
     }
 
     /// Sets or removes a policy, and waits until its queues have heard of it.
@@ -146,7 +183,7 @@ impl Oracle {
 
     fn open(&mut self, at: At) -> &mut Peer {
         if !self.connections.contains_key(&at.connection) {
-            let peer = Peer::connect(&self.address, &self.vhost, at.connection != 'z');
+            let peer = Peer::connect(&self.address, &self.vhost, "\0guest\0guest", at.connection != 'z');
             self.connections.insert(at.connection, peer);
         }
         let peer = self.connections.get_mut(&at.connection).unwrap();
@@ -174,7 +211,9 @@ impl Oracle {
             }
         }
         let named = format!("vhost '{}'", self.vhost);
-        answers.iter().map(|answer| answer.replace(&named, "vhost '/'")).collect()
+        let user = format!("user '{}-", self.vhost);
+        let local = |answer: &String| answer.replace(&named, "vhost '/'").replace(&user, "user '");
+        answers.iter().map(local).collect()
     }
 }
 
@@ -202,12 +241,15 @@ impl Drop for Oracle {
         self.connections.clear();
         if !std::thread::panicking() {
             self.manage("DELETE", &format!("vhosts/{}", self.vhost), "");
+            for user in &self.users {
+                self.manage("DELETE", &format!("users/{user}"), "");
+            }
         }
     }
 }
 
 impl Peer {
-    fn connect(address: &str, vhost: &str, cancel_notify: bool) -> Self {
+    fn connect(address: &str, vhost: &str, login: &str, cancel_notify: bool) -> Self {
         let mut socket = TcpStream::connect(address).unwrap();
         socket.write_all(b"AMQP\0\0\x09\x01").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -222,7 +264,7 @@ impl Peer {
         let start_ok = connection::StartOk {
             client_properties: to_field_table(&properties).unwrap(),
             mechanism: short_truncated("PLAIN"),
-            response: "\0guest\0guest".into(),
+            response: login.into(),
             locale: short_truncated("en_US"),
         };
         peer.send(0, &AMQPClass::Connection(connection::AMQPMethod::StartOk(start_ok)));

@@ -154,6 +154,12 @@ impl Rig {
                 self.opened.retain(|at| at.connection != letter);
             }
             Operation::Policy(text) => self.set_policy(&text),
+            Operation::User(letter, patterns) => {
+                let name = letter.to_string();
+                self.core.add_user(&name, "p");
+                self.core.set_permissions(&name, "/", patterns.each_ref().map(String::as_str)).unwrap();
+                self.connect_as(letter, &name);
+            }
             Operation::Method(at, method) => {
                 let connection = self.open(at, &method);
                 self.core.method(Time::from_millis(self.now), connection, at.channel, method);
@@ -266,7 +272,8 @@ impl Rig {
                 format!("return {code} {content}")
             }
             Output::CloseConnection(close) => {
-                format!("close {} {close} at {} {}", close.code, close.class_id, close.method_id)
+                let text = close.reply_text();
+                format!("close {} {text} at {} {}", close.code, close.class_id, close.method_id)
             }
             Output::Method(method) => method_text(method),
         };

@@ -55,7 +55,7 @@ fn a_message_that_passes_is_never_ready() {
         settings.message_ttl = Some(0);
         settings.max_length = Some(0);
     });
-    let passed = rig.queue.pass(rig.now, message("a"), false);
+    let passed = rig.queue.pass(rig.now, message("a"));
     assert_eq!((body(&passed), rig.queue.ready(), rig.queue.unacked()), ("a".to_owned(), 0, 1));
     rig.publish("b");
     assert_eq!((rig.died().as_str(), rig.queue.ready()), ("b:maxlen", 0));
@@ -185,7 +185,7 @@ fn a_time_to_live_of_zero_expires_at_once() {
     let mut rig = Rig::classic(|_| {});
     assert_eq!(rig.push(expiring("a", 0)), Pushed::Kept);
     assert_eq!((rig.died().as_str(), rig.queue.ready()), ("a:expired", 0));
-    assert!(!rig.queue.pass(rig.now, expiring("b", 0), false).redelivered);
+    assert!(!rig.queue.pass(rig.now, expiring("b", 0)).redelivered);
     // Behind another one it stays until that goes.
     rig.publish("head");
     rig.push(expiring("c", 0));

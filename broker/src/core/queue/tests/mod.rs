@@ -78,7 +78,7 @@ impl Rig {
     }
 
     pub(super) fn push(&mut self, message: Arc<Message>) -> Pushed {
-        self.queue.push(self.now, message, false, &mut self.dead)
+        self.queue.push(self.now, message, &mut self.dead)
     }
 
     /// Publishes messages whose bodies are the words of `bodies`.

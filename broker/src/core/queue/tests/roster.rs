@@ -3,7 +3,7 @@
 use super::*;
 
 fn roster(turns: Turns, consumers: &[(char, i64)]) -> Roster<char> {
-    let mut roster = Roster::new(turns);
+    let mut roster = Roster::new(turns, false);
     consumers.iter().for_each(|&(consumer, priority)| roster.add(consumer, priority));
     roster
 }

@@ -1,5 +1,7 @@
 //! Streams: broker.md section 13.
 
+use actix_pika_actors::{Table, Value};
+
 use super::*;
 
 fn stream(max_age: Option<u64>, max_bytes: Option<u64>, segment_bytes: u64) -> Rig {
@@ -28,6 +30,36 @@ fn messages_stay_and_have_offsets() {
     let headers: Vec<_> = second.headers_to_add(rig.queue.settings(), HandOut::Deliver).collect();
     assert_eq!(headers, [("x-stream-offset", 1)]);
     assert_eq!((offsets(&rig), rig.ready().as_str()), ((0, 2), "a b"));
+}
+
+/// A chunk comes as a whole if a filter wants one of its messages.
+#[test]
+fn a_filter_chooses_chunks() {
+    let mut rig = stream(None, None, 1000);
+    for (millis, bodies) in [(1, "a b"), (2, "none"), (3, "c b")] {
+        rig.now = at(millis);
+        for body in bodies.split(' ') {
+            rig.push(message_with(body, |properties| match body {
+                "none" => properties,
+                value => properties.with_header("x-stream-filter-value", value),
+            }));
+        }
+    }
+    let log = rig.queue.stream().unwrap();
+    let places = |arguments: Table| {
+        let filter = StreamFilter::of(&arguments).unwrap();
+        let mut places = Vec::new();
+        while let Some(stored) = log.read_filtered(places.last().map_or(0, |last| last + 1), &filter) {
+            places.push(stored.place);
+        }
+        places
+    };
+    assert_eq!(places(Table::from([("x-stream-filter", "a")])), [0, 1]);
+    assert_eq!(places(Table::from([("x-stream-filter", "b")])), [0, 1, 3, 4]);
+    assert!(places(Table::from([("x-stream-filter", "no")])).is_empty());
+    let c = Table::new().with("x-stream-filter", vec![Value::from("c")]);
+    assert_eq!(places(c.with("x-stream-match-unfiltered", true)), [2, 3, 4]);
+    assert_eq!(StreamFilter::of(&Table::new()), None);
 }
 
 /// The counts of a declaration are 0, and nothing is taken or purged.
