@@ -220,10 +220,16 @@ impl Runner {
         let publish = match (row, channel) {
             (Some(Ok(message)), Some(channel)) => async move {
                 let exchange = channel.exchange(&message.exchange);
-                match exchange.publish(message.publishing, &message.routing_key).await {
-                    Ok(_) => (id, Verdict::Published, None),
-                    Err(error) => (id, verdict(&error), Some(error)),
-                }
+                let error = match exchange.publish_deferred(message.publishing, &message.routing_key).await {
+                    Ok(confirm) => match confirm.await {
+                        Ok(_) => return (id, Verdict::Published, None),
+                        Err(error) => error,
+                    },
+                    // Not sent: the channel was closed for another message.
+                    Err(error) if channel.is_closed() => return (id, Verdict::Unavailable, Some(error)),
+                    Err(error) => error,
+                };
+                (id, verdict(&error), Some(error))
             }
             .boxed_local(),
             (Some(Err(reason)), _) => ready((id, Verdict::Refused(reason), None)).boxed_local(),
