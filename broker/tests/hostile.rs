@@ -136,3 +136,121 @@ async fn a_broker_in_the_same_arbiter_under_a_paused_clock() {
     drop(broker);
     within(client.read_to_end(&mut Vec::new())).await.unwrap();
 }
+
+fn method(payload: &[u8]) -> Vec<u8> {
+    frame(1, 1, payload)
+}
+
+/// A publish to a queue, with so many octets.
+fn publish(key: &str, octets: usize) -> Vec<u8> {
+    let mut method_payload = b"\0\x3c\0\x28\0\0\0".to_vec();
+    method_payload.push(key.len() as u8);
+    method_payload.extend(key.as_bytes());
+    method_payload.push(0);
+    let mut all = method(&method_payload);
+    let mut header = b"\0\x3c\0\0".to_vec();
+    header.extend((octets as u64).to_be_bytes());
+    header.extend([0, 0]);
+    all.extend(frame(2, 1, &header));
+    all.extend(frame(3, 1, &vec![b'x'; octets]));
+    all
+}
+
+const LIMIT: u64 = 4 << 20;
+/// What was read before a connection is blocked, and what its socket brings at once.
+const SLACK: u64 = 2 << 20;
+
+/// Writes until nothing more is taken.
+fn flood(socket: &mut TcpStream, block: &[u8]) -> bool {
+    socket.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    (0..2_000).any(|_| socket.write_all(block).is_err())
+}
+
+/// Small and large messages, to one queue and to many: who publishes is not read any more at the limit, is told, and goes on
+/// when the messages are consumed.
+#[tokio::test]
+async fn a_flood_of_messages_stops_at_the_memory_limit() {
+    for (octets, queues) in [(1, 1), (1_000, 1), (100_000, 1), (1, 50)] {
+        let broker = Broker::builder().memory_limit(Some(LIMIT)).start().unwrap();
+        let mut flooding = socket(&broker);
+        flooding.write_all(&handshake()).unwrap();
+        let mut key = "q0".to_owned();
+        for queue in 0..queues {
+            let name = format!("q{queue}");
+            let mut declare = b"\0\x32\0\x0a\0\0".to_vec();
+            declare.push(name.len() as u8);
+            declare.extend(name.as_bytes());
+            declare.extend([0, 0, 0, 0, 0]);
+            flooding.write_all(&method(&declare)).unwrap();
+        }
+        let mut block = publish(&key, octets);
+        if queues > 1 {
+            // The fanout exchange of the virtual host.
+            key = "amq.fanout".to_owned();
+            for queue in 0..queues {
+                let mut bind = b"\0\x32\0\x14\0\0".to_vec();
+                for name in [format!("q{queue}"), key.clone(), String::new()] {
+                    bind.push(name.len() as u8);
+                    bind.extend(name.as_bytes());
+                }
+                bind.extend([0, 0, 0, 0, 0]);
+                flooding.write_all(&method(&bind)).unwrap();
+            }
+            let mut to_all = b"\0\x3c\0\x28\0\0\x0aamq.fanout\0\0".to_vec();
+            let with_key = publish("", octets);
+            let content = with_key[8 + 4 + 5..].to_vec();
+            to_all = [method(&to_all), content].concat();
+            block = to_all;
+        }
+        let block = block.repeat(1 + 200_000 / block.len());
+        assert!(flood(&mut flooding, &block), "{octets} octets");
+        within(broker.until(|state| state.connections().iter().any(|connection| connection.blocked))).await;
+        let used = broker.memory_used();
+        assert!((LIMIT..LIMIT + SLACK).contains(&used), "{used} with {octets} octets, {queues} queues");
+        // Others work, and consuming ends the alarm.
+        let other =
+            within(Connection::connect(&broker.url(), ConnectionProperties::default())).await.unwrap();
+        let channel = within(other.create_channel()).await.unwrap();
+        drop(flooding);
+        // What its socket still has comes then, until its end is read.
+        let end = async {
+            while broker.connections().len() > 1 || broker.memory_used() >= LIMIT / 5 * 4 {
+                for queue in 0..queues {
+                    let name = format!("q{queue}");
+                    channel.queue_purge(name.as_str().into(), Default::default()).await.unwrap();
+                }
+            }
+        };
+        within(end).await;
+    }
+}
+
+/// Replies to one who does not read them count, too: those who reply are blocked.
+#[tokio::test]
+async fn a_flood_of_replies_stops_at_the_memory_limit() {
+    let broker = Broker::builder().memory_limit(Some(LIMIT)).start().unwrap();
+    let mut requester = socket(&broker);
+    requester.write_all(&handshake()).unwrap();
+    let mut consume = b"\0\x3c\0\x14\0\0\x15amq.rabbitmq.reply-to\x01t\x02\0\0\0\0".to_vec();
+    requester.write_all(&method(&consume)).unwrap();
+    // Its request, which has the address.
+    consume = b"\0\x32\0\x0a\0\0\x01q\0\0\0\0\0".to_vec();
+    requester.write_all(&method(&consume)).unwrap();
+    let mut request = method(b"\0\x3c\0\x28\0\0\0\x01q\0");
+    let mut header = b"\0\x3c\0\0\0\0\0\0\0\0\0\0\x02\0\x15".to_vec();
+    header.extend(b"amq.rabbitmq.reply-to");
+    request.extend(frame(2, 1, &header));
+    requester.write_all(&request).unwrap();
+    within(broker.until(|state| state.ready("q") == 1)).await;
+    let address = broker.messages("q")[0].message.decoded_properties().reply_to().unwrap().to_owned();
+    let mut flooding = socket(&broker);
+    flooding.write_all(&handshake()).unwrap();
+    let block = publish(&address, 10_000).repeat(20);
+    assert!(flood(&mut flooding, &block));
+    within(broker.until(|state| state.connections().iter().any(|connection| connection.blocked))).await;
+    let used = broker.memory_used();
+    assert!((LIMIT..LIMIT + SLACK).contains(&used), "{used}");
+    drop(requester);
+    within(broker.until(|state| state.connections().iter().all(|connection| !connection.blocked))).await;
+    assert!(broker.memory_used() < LIMIT / 5 * 4);
+}

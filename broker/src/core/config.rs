@@ -18,6 +18,9 @@ pub struct CoreConfig {
     pub seed: u64,
     /// The milliseconds within which a delivery has to be acked. 30 minutes unless set otherwise.
     pub consumer_timeout: Option<u64>,
+    /// The octets that messages may take before who publishes is blocked, with an allowance for each message. 1 GiB unless
+    /// set otherwise.
+    pub memory_limit: Option<u64>,
     /// The largest body, if not that of the line.
     pub message_max: Option<u64>,
     /// The `frame_max` that is offered.
@@ -36,6 +39,7 @@ impl Default for CoreConfig {
             line: Line::default(),
             seed: 0,
             consumer_timeout: Some(30 * 60 * 1000),
+            memory_limit: Some(1 << 30),
             message_max: None,
             frame_max: 131_072,
             permits: Permits::default(),

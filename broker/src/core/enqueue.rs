@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Core,
     keys::QueueKey,
+    memory::PLACE,
     message::Message,
     queue::{Dead, Pushed},
     settings::QueueKind,
@@ -17,6 +18,7 @@ impl Core {
         let now = self.now;
         // Deleted since it was routed, as in a transaction: that counts as taken.
         let Some(queue) = self.topology.queues.get_mut(key) else { return true };
+        message.share.add(PLACE);
         let is_stream = matches!(queue.queue.settings().kind, QueueKind::Stream { .. });
         if !is_stream
             && queue.queue.ready() == 0

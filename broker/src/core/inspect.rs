@@ -163,6 +163,11 @@ impl PublishLog {
         Self { max, bytes: 0, entries: VecDeque::new() }
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()

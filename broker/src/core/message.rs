@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     field_check::is_readable,
     line::Rules,
+    memory::Share,
     properties::{Summary, Unreadable},
 };
 
@@ -39,6 +40,8 @@ pub struct Message {
     pub(crate) failures: u32,
     expiration: Option<u64>,
     headers: OnceLock<Option<Table>>,
+    /// What it takes of the broker's memory.
+    pub(super) share: Share,
 }
 
 impl Message {
@@ -70,6 +73,7 @@ impl Message {
             failures: 0,
             expiration,
             headers,
+            share: Share::default(),
         })
     }
 
@@ -98,6 +102,7 @@ impl Message {
             failures: self.failures,
             expiration: self.expiration,
             headers: OnceLock::new(),
+            share: self.share_of_copy(self.properties.len()),
         }
     }
 
@@ -114,6 +119,7 @@ impl Message {
             routing_key: key.unwrap_or(&self.routing_key).clone(),
             body: self.body.clone(),
             summary: Summary::read(&properties).unwrap_or_default(),
+            share: self.share_of_copy(properties.len()),
             properties,
             cc,
             bcc,

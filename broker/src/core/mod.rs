@@ -34,6 +34,7 @@ mod keys;
 mod lifetime;
 mod limits;
 mod line;
+mod memory;
 mod message;
 mod names;
 mod output;
@@ -80,12 +81,13 @@ pub use self::{
     time::Time,
     users::InvalidPattern,
 };
-pub(crate) use self::{close_channel::too_many_channels, term::print_binary};
+pub(crate) use self::{close_channel::too_many_channels, memory::Share, term::print_binary};
 use self::{
     delayed::Delayed,
     faults::Faults,
     inspect::PublishLog,
     keys::{ConsumerKey, ExchangeKey, QueueKey},
+    memory::Memory,
     names::NameSource,
     queue::Dead,
     routing::Walk,
@@ -127,6 +129,8 @@ pub struct Core {
     confirming: Vec<ChannelAt>,
     faults: Faults,
     log: PublishLog,
+    memory: Memory,
+    low_on_memory: bool,
     walk: Walk<ExchangeKey, QueueKey>,
     /// The routing key of the last publish.
     last_key: Option<Name>,
@@ -169,6 +173,8 @@ impl Core {
             confirming: Vec::new(),
             faults: Faults::default(),
             log: PublishLog::new(config.publish_log),
+            memory: Memory::default(),
+            low_on_memory: false,
             walk: Walk::default(),
             last_key: None,
             config,

@@ -146,7 +146,7 @@ impl Core {
         }
         self.check_user_id(at, &message)?;
         self.check_delivery_mode(&message)?;
-        let message = Arc::new(message);
+        let message = Arc::new(message.counted(&self.memory));
         self.log.record(self.now, at.connection, &message);
         if self.faults.refuse_next() {
             self.confirm(at, false);

@@ -162,6 +162,20 @@ impl Builder {
         self
     }
 
+    /// Sets how many octets messages may take: from then on, connections that publish are blocked (`low on memory`) until a
+    /// fifth of it is free again. 1 GiB unless set; each message counts 512 octets more than its body and properties,
+    /// and 128 for each queue. `None` is no limit.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let little = Broker::builder().memory_limit(Some(16 << 20));
+    /// ```
+    pub fn memory_limit(mut self, octets: Option<u64>) -> Self {
+        self.config.memory_limit = octets;
+        self
+    }
+
     /// Sets the largest body; 16 MiB from 4.0 on, 128 MiB before, unless set.
     ///
     /// # Examples

@@ -22,6 +22,8 @@ const PUBLISH: u16 = 40;
 const HEADER_FIXED: usize = 12;
 /// What all begun bodies of a connection may have together, above one of the largest. RabbitMQ has no such limit.
 const BEGUN_MAX: u64 = 256 << 20;
+/// What is smaller is copied out of the block that was read.
+const COPIED: usize = 16 * 1024;
 /// How many times the first part of a body is reserved for before the rest is there.
 const RESERVED: usize = 4;
 
@@ -198,7 +200,7 @@ impl Contents {
             let text = format!("{expected} one for class {class_id} instead");
             return Err(Close::new(505, text).at(BASIC, PUBLISH));
         }
-        partial.publish.properties = payload.slice(HEADER_FIXED..);
+        partial.publish.properties = kept(payload.slice(HEADER_FIXED..));
         match u64::from_be_bytes(size) {
             0 => Ok(self.finish(channel)),
             size => {
@@ -229,7 +231,7 @@ impl Contents {
         }
         let is_complete = *received == *size;
         if is_complete && payload.len() as u64 == *size && *size <= self.keep {
-            partial.publish.body = payload.clone();
+            partial.publish.body = kept(payload.clone());
             return Ok(self.finish(channel));
         }
         if *size <= self.keep {
@@ -259,6 +261,11 @@ impl Contents {
         }
         Event::Published(publish)
     }
+}
+
+/// Copies what is small: it would keep the whole block that was read from being freed.
+fn kept(part: Bytes) -> Bytes {
+    if part.len() < COPIED { Bytes::copy_from_slice(&part) } else { part }
 }
 
 fn no_method() -> Close {

@@ -200,9 +200,7 @@ impl Broker {
 impl State {
     /// Sets the reason for which publishers are blocked, or unblocks them.
     pub(super) fn set_alarm(&mut self, alarm: Option<String>) {
-        self.alarm = alarm;
-        if self.alarm.is_none() {
-            self.each_peer(Peer::unblock);
-        }
+        self.ordered_alarm = alarm;
+        self.update_alarm();
     }
 }

@@ -117,6 +117,18 @@ impl Broker {
         self.look(|state| state.connections())
     }
 
+    /// Returns the octets that messages and what waits to be written take, as [`memory_limit`](crate::Builder::memory_limit)
+    /// counts them.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert_eq!(Broker::start().unwrap().memory_used(), 0);
+    /// ```
+    pub fn memory_used(&self) -> u64 {
+        self.shared.look(|state| state.core.memory().taken())
+    }
+
     /// Returns the last publishes, up to 1,000, whose routing key matches a topic pattern, in their order. `#` is all.
     ///
     /// # Examples

@@ -16,6 +16,9 @@ use super::{
 };
 use crate::core::{ConnectionId, Core, Time};
 
+/// The reason of RabbitMQ's memory alarm.
+pub(super) const LOW_ON_MEMORY: &str = "low on memory";
+
 /// The number of a socket. It is never used twice.
 pub(super) type PeerId = u64;
 
@@ -37,10 +40,14 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) core: Core,
     pub(super) clock: Clock,
+    /// The alarm that was set on order.
+    pub(super) ordered_alarm: Option<String>,
     /// The reason for which publishers are blocked.
-    pub(super) alarm: Option<String>,
+    alarm: Option<String>,
     /// The node is stopped: nobody may connect.
     pub(super) is_down: bool,
+    /// Messages take too much memory.
+    low_on_memory: bool,
     /// How many connects are refused.
     pub(super) refused: u32,
     /// Random faults, also when they are over.
@@ -91,8 +98,10 @@ impl Shared {
         let state = State {
             core,
             clock,
+            ordered_alarm: None,
             alarm: None,
             is_down: false,
+            low_on_memory: false,
             refused: 0,
             chaos: None,
             peers: BTreeMap::new(),
@@ -125,6 +134,7 @@ impl Shared {
         let due = state.next_due();
         let result = change(&mut state);
         state.distribute();
+        state.watch_memory();
         while state.disturb() {
             state.distribute();
         }
@@ -271,6 +281,28 @@ impl State {
     /// Returns the socket of a connection.
     pub(super) fn peer_of(&self, connection: ConnectionId) -> Option<PeerId> {
         self.by_connection.get(&connection).copied()
+    }
+
+    /// Blocks publishers while messages take too much, and unblocks them.
+    fn watch_memory(&mut self) {
+        let is_low = self.core.is_low_on_memory();
+        if is_low != self.low_on_memory {
+            self.low_on_memory = is_low;
+            self.update_alarm();
+            self.distribute();
+        }
+    }
+
+    /// Finds the reason for which publishers are blocked; without one, those that are go on.
+    pub(super) fn update_alarm(&mut self) {
+        let memory = self.low_on_memory.then_some(LOW_ON_MEMORY);
+        self.alarm = match (memory, self.ordered_alarm.as_deref()) {
+            (Some(memory), Some(ordered)) if memory != ordered => Some(format!("{memory} & {ordered}")),
+            (memory, ordered) => memory.or(ordered).map(str::to_owned),
+        };
+        if self.alarm.is_none() {
+            self.each_peer(Peer::unblock);
+        }
     }
 
     /// Does what is due.

@@ -9,6 +9,7 @@ mod dead_letters;
 mod differences;
 mod errors;
 mod headers;
+mod memory;
 mod operation;
 mod operator;
 mod oracle;

@@ -7,6 +7,7 @@ use actix_pika_actors::wire::{
 
 use super::{Now, Peer, Phase};
 use crate::core::Core;
+use crate::server::shared::LOW_ON_MEMORY;
 
 impl Peer {
     pub(in crate::server) fn is_blocked(&self) -> bool {
@@ -14,8 +15,10 @@ impl Peer {
     }
 
     /// A content has come: while an alarm is on, the publisher is told, and not read any more.
-    pub(super) fn block(&mut self, now: Now<'_>) {
-        let Some(reason) = now.alarm else { return };
+    pub(super) fn block(&mut self, core: &mut Core, now: Now<'_>) {
+        let Some(reason) = now.alarm.or_else(|| core.is_low_on_memory().then_some(LOW_ON_MEMORY)) else {
+            return;
+        };
         if self.blocked || !matches!(self.phase, Phase::Running(_)) {
             return;
         }

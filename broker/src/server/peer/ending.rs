@@ -56,6 +56,8 @@ impl Peer {
 
     pub(super) fn clear_output(&mut self) {
         self.out.clear();
+        self.in_flight = 0;
+        self.share.set(0);
         self.delayed.clear();
         self.held = 0;
     }

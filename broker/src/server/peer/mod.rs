@@ -17,7 +17,9 @@ use super::{
     frames::{Frame, next_frame},
     handshake::{Client, Limits},
 };
-use crate::core::{ChannelState, Close, ConnectionId, Core, Failure, Publish, Time, too_many_channels};
+use crate::core::{
+    ChannelState, Close, ConnectionId, Core, Failure, Publish, Share, Time, too_many_channels,
+};
 
 /// How long RabbitMQ waits for the next step of a handshake.
 const HANDSHAKE_MILLIS: u64 = 10_000;
@@ -77,6 +79,10 @@ pub(super) struct Peer {
     phase: Phase,
     input: BytesMut,
     out: BytesMut,
+    /// The octets that are being written.
+    in_flight: usize,
+    /// What both take of the broker's memory.
+    share: Share,
     contents: Contents,
     frame_max: u32,
     channel_max: u16,
@@ -123,6 +129,8 @@ impl Peer {
             phase: Phase::Greeting,
             input: BytesMut::new(),
             out: BytesMut::new(),
+            in_flight: 0,
+            share: Share::of(core.memory()),
             contents: Contents::new(rules.long_body_checked, keep),
             // Of the first frame, which is start-ok.
             frame_max: rules.start_ok_max,
@@ -322,13 +330,13 @@ impl Peer {
                 let Published { properties, body, .. } = &published;
                 let (properties, body) = (properties.clone(), body.clone());
                 core.publish(now.core, id, channel, publish(&published), properties, body);
-                self.block(now);
+                self.block(core, now);
             }
             Ok(Event::TooLarge(published, size)) => {
                 core.publish_too_large(now.core, id, channel, publish(&published), size);
-                self.block(now);
+                self.block(core, now);
             }
-            Ok(Event::Content) => self.block(now),
+            Ok(Event::Content) => self.block(core, now),
             Ok(Event::Reset) => self.reset(core, now),
             Err(close) => core.fail(now.core, id, channel, Failure::Connection(close)),
         }

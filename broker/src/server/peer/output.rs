@@ -74,6 +74,7 @@ impl Peer {
     pub(super) fn written(&mut self, now: Now<'_>, before: usize) {
         self.last_written = now.net;
         let written = self.out.len() - before;
+        self.share.set((self.out.len() + self.in_flight) as u64);
         if self.delay == 0 && self.delayed.is_empty() {
             return;
         }
@@ -134,7 +135,11 @@ impl Peer {
             }
             *left -= ready as u64;
         }
-        self.out.split_to(ready).freeze()
+        let bytes = self.out.split_to(ready).freeze();
+        // What was taken before is written.
+        self.in_flight = bytes.len();
+        self.share.set((self.out.len() + self.in_flight) as u64);
+        bytes
     }
 
     /// Returns how the socket ends, once there is nothing to write.
