@@ -18,7 +18,7 @@
 //! | Length, time to live | `x-max-length`, `x-max-length-bytes`, the three kinds of overflow, expiration, `x-message-ttl` | | a quorum queue is never behind its limit |
 //! | Dead letters | `x-death` by line, cycles, `x-delivery-limit`, delayed retries of 4.3, `x-dead-letter-strategy: at-least-once` | | what was not taken is tried again after exactly 3 minutes |
 //! | Streams | offsets by first, last, next, number, time; `x-max-age`, `x-max-length-bytes`; filters | the stream protocol, super streams | a chunk is what arrives in one millisecond |
-//! | Consumers | prefetch of consumer and channel, priorities, single active, exclusive, cancel by the broker, direct reply-to | `basic.credit` | |
+//! | Consumers | prefetch of consumer and channel, priorities, single active, exclusive, cancel by the broker, direct reply-to | `basic.credit` of 3.x: 503, as in 4.x | |
 //! | Confirms | merged as RabbitMQ merges them | | in the order of the publishes, since nothing is written to a disk |
 //! | Transactions | commit, rollback, `partial tx completion` | | a commit is one step for all queues |
 //! | Delivery timeout | closes the channel, or from 4.3 on cancels the consumer of a quorum queue and returns its late messages; `x-consumer-timeout` and policies by line | | at the deadline, not at the next check within a minute |

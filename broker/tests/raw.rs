@@ -219,7 +219,15 @@ fn conversations() -> Vec<(&'static str, Vec<Vec<u8>>)> {
             vec![method(1, b"\0\x3c\0\x28\0\0\0\x01x\x02"), frame(2, 1, &header(60, 0, 0))],
         ),
         ("a name that is not UTF-8", vec![method(1, b"\0\x32\0\x0a\0\0\x01\xff\0\0\0\0\0")]),
-        // Not here: a routing key that is not UTF-8, which RabbitMQ accepts. The broker has texts as keys, and says 501.
+        (
+            "a routing key that is not UTF-8",
+            vec![
+                method(1, b"\0\x3c\0\x28\0\0\0\x02a\xff\x01"),
+                frame(2, 1, &header(60, 0, 1)),
+                frame(3, 1, b"x"),
+            ],
+        ),
+        ("the reply of credit", vec![method(1, b"\0\x3c\0\xc9\0\0\0\x01")]),
         ("update-secret", vec![method(0, b"\0\x0a\0\x46\0\0\0\x01x\x01y")]),
         ("blocked of the client", vec![method(0, b"\0\x0a\0\x3c\x01x")]),
         ("close-ok of the connection", vec![method(0, b"\0\x0a\0\x33")]),

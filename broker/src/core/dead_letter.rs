@@ -5,6 +5,7 @@ use actix_pika_actors::{Table, Value};
 use super::{
     line::Rules,
     message::{Message, Name},
+    octets::octets_of,
     properties::sorted,
     queue::Dead,
 };
@@ -99,7 +100,7 @@ fn into_table(value: Value) -> Option<Table> {
 
 fn first_death(death: &Death<'_>, message: &Message, unix_seconds: u64) -> Table {
     let keys = std::iter::once(&message.routing_key).chain(&message.cc);
-    let keys: Vec<Value> = keys.map(|key| Value::from(&**key)).collect();
+    let keys: Vec<Value> = keys.map(|key| Value::LongString((&*octets_of(key)).into())).collect();
     let mut entry = Table::new()
         .with("count", 1i64)
         .with("reason", death.reason)

@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt};
 use actix_pika_actors::wire::short::short_truncated;
 use amq_protocol::types::ShortString;
 
+use super::octets::printable;
+
 /// The most octets of a reply text.
 const TEXT_MAX: usize = 255;
 
@@ -56,7 +58,7 @@ impl Close {
 
     /// Returns the text that a `close` has. One that is too long ends with dots.
     pub(crate) fn reply_text(&self) -> ShortString {
-        let mut text = self.to_string();
+        let mut text = printable(&self.to_string()).into_owned();
         if text.len() > TEXT_MAX {
             let end = (0..=TEXT_MAX - 3).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
             text.truncate(end);

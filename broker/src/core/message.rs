@@ -23,7 +23,7 @@ pub type Name = Arc<str>;
 pub struct Message {
     /// The exchange that it was published to.
     pub exchange: Name,
-    /// The routing key that it was published with.
+    /// The routing key that it was published with. An octet that is no UTF-8 is a character from `U+10FF80` on.
     pub routing_key: Name,
     /// The body.
     pub body: Bytes,

@@ -37,6 +37,7 @@ mod line;
 mod memory;
 mod message;
 mod names;
+mod octets;
 mod output;
 mod permissions;
 mod policies;
@@ -81,7 +82,12 @@ pub use self::{
     time::Time,
     users::InvalidPattern,
 };
-pub(crate) use self::{close_channel::too_many_channels, memory::Share, term::print_binary};
+pub(crate) use self::{
+    close_channel::too_many_channels,
+    memory::Share,
+    octets::{octets_of, text_of},
+    term::print_binary,
+};
 use self::{
     delayed::Delayed,
     faults::Faults,

@@ -11,6 +11,7 @@ use super::{
     keys::{ConnectionId, ExchangeKey},
     message::{Message, Name},
     names::REPLY_TO,
+    octets::text_of,
     output::Output,
     permissions::Resource,
     properties::sorted,
@@ -210,7 +211,7 @@ impl Core {
         let Some(place) = message.summary.expiration else { return Ok(()) };
         let text = place.of(&message.properties);
         let Err(reason) = read_expiration(text) else { return Ok(()) };
-        let text = String::from_utf8_lossy(text).into_owned();
+        let text = text_of(text);
         let before = format!("invalid expiration '{text}': ");
         let reason = wrapped(&reason, before.chars().count());
         Err(Failure::channel(406, before + &reason))
@@ -252,7 +253,7 @@ impl Core {
         if claimed == user.as_bytes() || self.users.is_impersonator(user) {
             return Ok(());
         }
-        let claimed = String::from_utf8_lossy(claimed);
+        let claimed = text_of(claimed);
         let text = format!("user_id property set to '{claimed}' but authenticated user was '{user}'");
         Err(Failure::channel(406, text))
     }
@@ -349,7 +350,13 @@ fn read_expiration(text: &[u8]) -> Result<(), String> {
 fn copies(headers: &Table, header: &str) -> Result<Box<[Name]>, Failure> {
     match headers.get(header) {
         None => Ok(Box::default()),
-        Some(Value::Array(values)) => Ok(values.iter().filter_map(Value::as_str).map(Name::from).collect()),
+        Some(Value::Array(values)) => {
+            let text = |value: &Value| match value {
+                Value::LongString(text) => Some(Name::from(&*text_of(text.as_bytes()))),
+                _ => None,
+            };
+            Ok(values.iter().filter_map(text).collect())
+        }
         Some(other) => {
             let text =
                 format!("invalid message: {{unacceptable_type_in_header,\"{header}\",{}}}", type_name(other));

@@ -287,6 +287,10 @@ fn ids(payload: &[u8]) -> (u16, u16) {
 
 fn decode(payload: &[u8]) -> Result<Event, Close> {
     match check(payload) {
+        Ok(()) if let [0, 60, 0, method @ (200 | 201), ..] = payload => {
+            // basic.credit and its reply, which only RabbitMQ has.
+            return Err(Close::new(503, "unimplemented method").at(BASIC, u16::from(*method)));
+        }
         Ok(()) => {}
         Err(Misfit::Text) => return Err(Close::new(501, "Malformed UTF-8 in shortstr")),
         Err(Misfit::Length) => return Err(cannot_decode(payload)),
@@ -324,11 +328,10 @@ fn read_publish(payload: &Bytes) -> Option<Published> {
     })
 }
 
-/// Reads a short string, which has to be UTF-8.
+/// Reads a short string. RabbitMQ does not look at those of a publish.
 fn read_short(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&len, rest) = bytes.split_first()?;
     let (text, rest) = rest.split_at_checked(len.into())?;
-    std::str::from_utf8(text).ok()?;
     Some((text, rest))
 }
 

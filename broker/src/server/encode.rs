@@ -3,7 +3,7 @@
 use actix_pika_actors::wire::basic_encode::put_body;
 use bytes::{BufMut, BytesMut};
 
-use crate::core::Message;
+use crate::core::{Message, octets_of};
 
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
@@ -85,12 +85,14 @@ pub(super) fn put_content(
 }
 
 fn names_len(message: &Message) -> usize {
-    2 + short(&message.exchange).len() + short(&message.routing_key).len()
+    2 + short(&message.exchange).len() + key_len(&message.routing_key)
 }
 
 fn put_names(out: &mut BytesMut, message: &Message) {
     put_short(out, &message.exchange);
-    put_short(out, &message.routing_key);
+    let key = octets_of(&message.routing_key);
+    out.put_u8(key_len(&message.routing_key) as u8);
+    out.put_slice(&key[..key_len(&message.routing_key)]);
 }
 
 fn put_short(out: &mut BytesMut, text: &str) {
@@ -99,7 +101,12 @@ fn put_short(out: &mut BytesMut, text: &str) {
     out.put_slice(text);
 }
 
-/// A key of dead letters is an argument of a queue, and may be longer than a short string.
+/// How many octets of a routing key are sent. A key of dead letters is an argument of a queue, and may be longer than a
+/// short string.
+fn key_len(key: &str) -> usize {
+    octets_of(key).len().min(255)
+}
+
 fn short(text: &str) -> &[u8] {
     let text = text.as_bytes();
     text.get(..255).unwrap_or(text)

@@ -3,7 +3,9 @@
 use actix_pika_actors::Value;
 
 use super::checks::age;
-use crate::core::{DelayedRetry, Line, Name, Overflow, QueueKind, QueueSettings, topology::DeadLetterTo};
+use crate::core::{
+    DelayedRetry, Line, Name, Overflow, QueueKind, QueueSettings, octets::text_of, topology::DeadLetterTo,
+};
 
 /// The size of a segment of a stream where nothing is said.
 const SEGMENT_BYTES: u64 = 500_000_000;
@@ -67,7 +69,7 @@ impl QueueOptions {
         let integer = |key: &str| get(key).and_then(Value::as_i64);
         let positive = |key: &str| integer(key).and_then(|value| u64::try_from(value).ok());
         let text = |key: &str| match get(key) {
-            Some(Value::LongString(text)) => Some(Name::from(text.to_string_lossy())),
+            Some(Value::LongString(text)) => Some(Name::from(&*text_of(text.as_bytes()))),
             _ => None,
         };
         Self {

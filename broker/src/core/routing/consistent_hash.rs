@@ -3,7 +3,7 @@
 use actix_pika_actors::{Table, Value};
 
 use super::erlang_hash;
-use crate::core::{Message, term};
+use crate::core::{Message, octets_of, term};
 
 /// The destinations and how many buckets each has.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl<D: Copy + PartialEq> HashRing<D> {
 
     fn hash(&self, key: &str, message: &Message) -> u64 {
         match &self.hashed {
-            Hashed::RoutingKey => erlang_hash::of_binary(key.as_bytes()),
+            Hashed::RoutingKey => erlang_hash::of_binary(&octets_of(key)),
             Hashed::Header(name) => match message.headers().and_then(|headers| headers.get(name)) {
                 None => erlang_hash::of_undefined(),
                 // RabbitMQ hashes other values as numbers or lists: there, they may go elsewhere.

@@ -18,7 +18,7 @@ use super::{
     handshake::{Client, Limits},
 };
 use crate::core::{
-    ChannelState, Close, ConnectionId, Core, Failure, Publish, Share, Time, too_many_channels,
+    ChannelState, Close, ConnectionId, Core, Failure, Publish, Share, Time, text_of, too_many_channels,
 };
 
 /// How long RabbitMQ waits for the next step of a handshake.
@@ -329,11 +329,14 @@ impl Peer {
             Ok(Event::Published(published)) => {
                 let Published { properties, body, .. } = &published;
                 let (properties, body) = (properties.clone(), body.clone());
-                core.publish(now.core, id, channel, publish(&published), properties, body);
+                let (exchange, key) = (text_of(&published.exchange), text_of(&published.routing_key));
+                let publish = publish(&published, &exchange, &key);
+                core.publish(now.core, id, channel, publish, properties, body);
                 self.block(core, now);
             }
             Ok(Event::TooLarge(published, size)) => {
-                core.publish_too_large(now.core, id, channel, publish(&published), size);
+                let (exchange, key) = (text_of(&published.exchange), text_of(&published.routing_key));
+                core.publish_too_large(now.core, id, channel, publish(&published, &exchange, &key), size);
                 self.block(core, now);
             }
             Ok(Event::Content) => self.block(core, now),
@@ -343,12 +346,6 @@ impl Peer {
     }
 }
 
-fn publish(published: &Published) -> Publish<'_> {
-    Publish {
-        // They were checked when they were read.
-        exchange: std::str::from_utf8(&published.exchange).unwrap_or_default(),
-        routing_key: std::str::from_utf8(&published.routing_key).unwrap_or_default(),
-        mandatory: published.mandatory,
-        immediate: published.immediate,
-    }
+fn publish<'a>(published: &Published, exchange: &'a str, routing_key: &'a str) -> Publish<'a> {
+    Publish { exchange, routing_key, mandatory: published.mandatory, immediate: published.immediate }
 }
