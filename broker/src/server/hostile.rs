@@ -417,3 +417,26 @@ fn who_is_not_read_on_order_misses_no_heartbeat() {
     client.advance(Duration::from_millis(1));
     assert_eq!(client.take().1, Some(End::Reset));
 }
+
+/// Whoever has closed a connection: RabbitMQ leaves the end of the socket to the client, for 30 s at most.
+#[test]
+fn the_client_ends_the_socket_of_a_closed_connection() {
+    use connection::AMQPMethod as Method;
+    let close = || method(0, AMQPClass::Connection(Method::Close(connection::Close::default())));
+    let closed = vec![(1, 0, vec![0, 10, 0, 51])];
+    let client = Client::open(Line::V4_3);
+    client.send(&close());
+    assert_eq!(frames(&client.read()), closed);
+    client.send(&declare("q"));
+    client.send(&close());
+    assert_eq!(frames(&client.read()), closed);
+    client.advance(Duration::from_millis(29_999));
+    assert_eq!(client.take().1, None);
+    client.advance(Duration::from_millis(1));
+    assert_eq!(client.take().1, Some(End::Reset));
+    let client = Client::open(Line::V4_3);
+    client.send(&close());
+    client.read();
+    client.shared.finished(client.id);
+    assert_eq!(client.take().1, Some(End::Close));
+}

@@ -23,7 +23,7 @@ impl Peer {
             (10, 50) => {
                 core.close_connection(now.core, id);
                 core.answer(id, AMQPClass::Connection(Method::CloseOk(connection::CloseOk {})));
-                self.finish(now, End::Close);
+                self.await_end(now);
             }
             (10, 70) if read_method(payload).is_ok() => {
                 let ok = Method::UpdateSecretOk(connection::UpdateSecretOk {});
@@ -69,7 +69,14 @@ impl Peer {
 
     pub(super) fn close_with(&mut self, now: Now<'_>, close: &Close) {
         self.write_method(now, 0, &handshake::close_method(close));
+        self.await_end(now);
+    }
+
+    /// Either side has closed the connection. RabbitMQ leaves the end of the socket to the client.
+    fn await_end(&mut self, now: Now<'_>) {
         self.phase = Phase::Closing;
-        self.deadline = Some(now.net.after_millis(CLOSING_MILLIS));
+        let millis = if self.heartbeat == 0 { CLOSING_MILLIS } else { self.heartbeat.min(CLOSING_MILLIS) };
+        self.deadline = Some(now.net.after_millis(millis));
+        self.contents.clear();
     }
 }

@@ -9,8 +9,8 @@ impl Peer {
     /// Returns when [`tick`](Self::tick) has something to do.
     pub(in crate::server) fn next_tick(&self) -> Option<Time> {
         let heartbeats = match self.phase {
-            Phase::Running(_) if self.heartbeat > 0 => {
-                let silent = self.reads().then(|| self.last_read.after_millis(3 * self.heartbeat));
+            Phase::Running(_) | Phase::Closing if self.heartbeat > 0 => {
+                let silent = self.is_watched().then(|| self.last_read.after_millis(3 * self.heartbeat));
                 let idle = self.last_written.after_millis(self.heartbeat / 2);
                 Some(silent.map_or(idle, |silent| silent.min(idle)))
             }
@@ -33,17 +33,21 @@ impl Peer {
             }
             return;
         }
-        let Phase::Running(_) = self.phase else { return };
-        if self.heartbeat == 0 {
+        if self.heartbeat == 0 || !matches!(self.phase, Phase::Running(_) | Phase::Closing) {
             return;
         }
         // Two intervals were missed, and the third has ended.
-        if self.reads() && self.last_read.after_millis(3 * self.heartbeat) <= now.net {
+        if self.is_watched() && self.last_read.after_millis(3 * self.heartbeat) <= now.net {
             self.reset(core, now);
         } else if self.last_written.after_millis(self.heartbeat / 2) <= now.net {
             let before = self.out.len();
             put_heartbeat(&mut self.out);
             self.written(now, before);
         }
+    }
+
+    /// Whether its client is given up if it is silent.
+    fn is_watched(&self) -> bool {
+        self.reads() && matches!(self.phase, Phase::Running(_))
     }
 }

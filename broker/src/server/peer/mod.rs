@@ -25,7 +25,7 @@ use crate::core::{
 const HANDSHAKE_MILLIS: u64 = 10_000;
 /// How long it is silent before it ends a connection that it does not tell why.
 const SILENT_MILLIS: u64 = 3_000;
-/// How long it waits for `close-ok`.
+/// How long it waits for `close-ok`, or for the client to end its socket, unless the heartbeat is shorter.
 const CLOSING_MILLIS: u64 = 30_000;
 /// How long a socket may take to write what is left when its connection has ended.
 const LINGER_MILLIS: u64 = 3_000;
@@ -43,7 +43,7 @@ enum Phase {
     Tuning(Client),
     Opening(Client, Limits),
     Running(ConnectionId),
-    /// The broker has sent `close`; `close-ok` is awaited.
+    /// Either side has sent `close`: the client's `close-ok`, or the end of its socket, is awaited.
     Closing,
     /// Nothing is read or said any more; the connection ends at its deadline.
     Silent,
