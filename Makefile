@@ -63,13 +63,18 @@ test-tls: ## Run the tests that need a broker over TLS, on the project's own nod
 differential: ## Hold the test broker against RabbitMQ 3.10, 4.0 and 4.3 by random sequences (Linux, as root); SEEDS=0..20000 LINES=V4_3
 	@scripts/differential.sh $(or $(SEEDS),0..20000) $(LINES)
 
+.PHONY: test-clients
+test-clients: ## Run suites of clients in other languages against RabbitMQ and the test broker; LINE=3.10, 4.0, 4.3
+	@scripts/clients.sh $(or $(LINE),3.10) $(SUITES)
+
 .PHONY: test-full
-test-full: ## Run all that takes longer: RabbitMQ 4.0 and 4.3, TLS, each feature, full chaos (about 50 minutes)
+test-full: ## Run all that takes longer: RabbitMQ 4.0 and 4.3, other clients, TLS, each feature, full chaos (about 50 minutes)
 	@$(MAKE) test-4
 	@$(MAKE) test-43
 	@$(MAKE) test-tls
 	@$(MAKE) features
 	@$(MAKE) differential
+	@$(MAKE) test-clients
 	@$(MAKE) memory
 	@$(MAKE) jobs
 	@$(MAKE) chaos

@@ -27,6 +27,24 @@
 //! | A client that does not read | gets no deliveries, and is not read either, until it reads | | bodies that are begun on all channels of a connection have 256 MiB together above one message, or 506 |
 //! | Restart | keeps durable entities and persistent messages, or nothing; a node is stopped, killed, paused and started | upgrades, clusters, partitions | the messages of a clean end |
 //!
+//! # Suites of other clients
+//!
+//! The integration tests of clients that know nothing of this project, as many as pass on a node of RabbitMQ 3.10.8 and on
+//! this broker (`make test-clients` compares them test by test):
+//!
+//! | Client | Node | Broker | Left out |
+//! |---|---|---|---|
+//! | pika 1.3.2 (Python) | 364 | 364 | the adapter of Twisted |
+//! | py-amqp 5.3.1 (Python) | 10 | 10 | TLS |
+//! | kombu 5.7.0 (Python) | 51 | 51 | |
+//! | amqplib 1.0.3 (JavaScript) | 264 | 264 | |
+//! | amqp091-go 1.5.0 (Go) | 116 | 116 | |
+//! | Bunny 2.23.0 (Ruby) | 242 | 242 | the management API, TLS, a proxy |
+//! | php-amqplib 3.7.3 | 74 | 74 | the management API, TLS, a proxy |
+//! | Java client 5.0.0 | 289 | 288 | `rabbitmqctl`, restarts, a second node, TLS |
+//!
+//! The one of the Java client: 3.10 merges the entries of an `x-death` that a client has published.
+//!
 //! # Clock
 //!
 //! | broker | its time | what moves it |
