@@ -174,8 +174,7 @@ impl Core {
         let shares = self.topology.queues.get(consumer.queue);
         let is_reached = is_reached && shares.is_some_and(|queue| is_shared_by(queue.queue.settings()));
         let is_full = consumer.prefetch != 0 && consumer.used >= u32::from(consumer.prefetch);
-        let blocked =
-            !connection.writable || connection.is_throttled || is_full || is_reached && !consumer.no_ack;
+        let blocked = !connection.writable || connection.is_throttled || is_full || is_reached;
         if blocked == consumer.blocked {
             return;
         }

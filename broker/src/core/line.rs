@@ -22,6 +22,17 @@ pub enum Line {
     V4_3,
 }
 
+/// What comes of a publish of a transaction if a queue was deleted before the commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoneAtCommit {
+    /// The queue is looked up again by its name. A mandatory message that has none left is returned.
+    LookedUp,
+    /// The commit fails, also if there is a queue of that name again.
+    Refused,
+    /// The connection is closed. If there is a queue of that name again, the commit fails.
+    Fatal,
+}
+
 /// Where the order of priorities in a quorum queue comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuorumPriorities {
@@ -160,6 +171,8 @@ pub struct Rules {
     pub modulus_hash: bool,
     /// Consumers of a stream may ask for a part of it with `x-stream-filter`.
     pub stream_filters: bool,
+    /// What comes of a publish of a transaction if a queue was deleted before the commit.
+    pub gone_at_commit: GoneAtCommit,
     /// The mechanisms of `connection.start`, in their order.
     pub mechanisms: &'static str,
 }
@@ -195,6 +208,7 @@ impl Line {
 }
 
 const V3_10: Rules = Rules {
+    gone_at_commit: GoneAtCommit::LookedUp,
     version: "3.10.8",
     unknown_type_closes_connection: true,
     integer_equals_float: true,
@@ -255,6 +269,7 @@ const V3_10: Rules = Rules {
 
 // Read in the source, not asked. It may differ in more.
 const V3_13: Rules = Rules {
+    gone_at_commit: GoneAtCommit::Refused,
     version: "3.13.7",
     unknown_type_closes_connection: false,
     integer_equals_float: false,
@@ -297,6 +312,7 @@ const V4_0: Rules = Rules {
 };
 
 const V4_3: Rules = Rules {
+    gone_at_commit: GoneAtCommit::Fatal,
     version: "4.3.6",
     acquired_count: true,
     quorum_priorities: QuorumPriorities::Strict,

@@ -72,7 +72,7 @@ pub use self::{
     error::{Close, Failure},
     inspect::{BindingView, ConsumerView, ExchangeView, MessageView, Published, QueueView, StoredState},
     keys::ConnectionId,
-    line::{DeadLetterCounts, Line, QuorumPriorities, Rules},
+    line::{DeadLetterCounts, GoneAtCommit, Line, QuorumPriorities, Rules},
     message::{Message, Name},
     output::{Outgoing, Output},
     policies::{ApplyTo, InvalidPolicy, Policy},

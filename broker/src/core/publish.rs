@@ -15,7 +15,7 @@ use super::{
     output::Output,
     permissions::Resource,
     properties::sorted,
-    session::{ChannelState, Mode, Routed},
+    session::{ChannelState, Mode, Routed, Uncommitted},
     term::type_name,
     time::Time,
     users::Access,
@@ -165,10 +165,18 @@ impl Core {
         let at_once = publish.exchange.is_empty() && !self.rules.reply_address_is_queue;
         let replied = at_once && self.deliver_replies(&message);
         let queues = self.route(exchange, &message);
-        let routed = Routed { message, mandatory: publish.mandatory, queues, replied };
-        match &mut self.channel(at)?.mode {
-            Mode::Transaction(transaction) => transaction.publishes.push(routed),
-            _ => self.deliver_routed(at, routed),
+        let mandatory = publish.mandatory;
+        if matches!(self.channel(at)?.mode, Mode::Transaction(_)) {
+            let queues = queues
+                .into_iter()
+                .filter_map(|key| Some((key, self.topology.queues.get(key)?.name.clone())))
+                .collect();
+            if let Mode::Transaction(transaction) = &mut self.channel(at)?.mode {
+                transaction.publishes.push(Uncommitted { message, mandatory, queues, replied });
+            }
+        } else {
+            let taken = self.deliver_to(at, Routed { message, mandatory, queues, replied });
+            self.confirm(at, taken);
         }
         Ok(())
     }
@@ -267,13 +275,8 @@ impl Core {
         }
     }
 
-    fn deliver_routed(&mut self, at: ChannelAt, routed: Routed) {
-        let taken = self.deliver_committed(at, routed);
-        self.confirm(at, taken);
-    }
-
     /// Gives a message to its queues, or returns it if there are none. Returns whether all queues took it.
-    pub(super) fn deliver_committed(&mut self, at: ChannelAt, routed: Routed) -> bool {
+    pub(super) fn deliver_to(&mut self, at: ChannelAt, routed: Routed) -> bool {
         let Routed { message, mandatory, queues, replied } = routed;
         let is_reply = self.rules.reply_address_is_queue && message.exchange.is_empty();
         let replied = replied || is_reply && self.deliver_replies(&message);

@@ -108,8 +108,17 @@ pub(crate) enum Mode {
 /// What a commit brings about.
 #[derive(Debug, Default)]
 pub(crate) struct Transaction {
-    pub(crate) publishes: Vec<Routed>,
+    pub(crate) publishes: Vec<Uncommitted>,
     pub(crate) settled: Vec<(Settle, Vec<(u64, Delivered)>)>,
+}
+
+/// A publish of a transaction. A queue may be gone at the commit, or another one may have its name.
+#[derive(Debug)]
+pub(crate) struct Uncommitted {
+    pub(crate) message: Arc<Message>,
+    pub(crate) mandatory: bool,
+    pub(crate) queues: Vec<(QueueKey, Name)>,
+    pub(crate) replied: bool,
 }
 
 /// A message and the queues that it goes to.

@@ -6,7 +6,9 @@ use super::{
     ChannelAt, Core,
     dispatch::Handled,
     error::Failure,
-    session::{Mode, Transaction},
+    line::GoneAtCommit,
+    session::{Mode, Routed, Transaction, Uncommitted},
+    term::print_binary,
 };
 
 impl Core {
@@ -24,8 +26,8 @@ impl Core {
     pub(super) fn commit(&mut self, at: ChannelAt) -> Handled {
         let Transaction { publishes, settled } = self.take_transaction(at)?;
         let mut taken = true;
-        for routed in publishes {
-            taken &= self.deliver_committed(at, routed);
+        for publish in publishes {
+            taken &= self.commit_publish(at, publish)?;
         }
         for (how, deliveries) in settled {
             self.settle_now(at, how, deliveries);
@@ -34,6 +36,33 @@ impl Core {
             return Err(Failure::channel(406, "partial tx completion"));
         }
         Ok(Some(AMQPClass::Tx(tx::AMQPMethod::CommitOk(tx::CommitOk {}))))
+    }
+
+    /// Gives a message to its queues. Returns whether all of them took it.
+    fn commit_publish(&mut self, at: ChannelAt, publish: Uncommitted) -> Result<bool, Failure> {
+        let Uncommitted { message, mut mandatory, queues: routed, replied } = publish;
+        let vhost = self.connection(at)?.vhost;
+        let mut taken = true;
+        let mut queues = Vec::with_capacity(routed.len());
+        for (key, name) in routed {
+            if self.topology.queues.contains_key(key) {
+                queues.push(key);
+                continue;
+            }
+            let of_that_name = self.topology.queue(vhost, &name);
+            match (self.rules.gone_at_commit, of_that_name) {
+                (GoneAtCommit::LookedUp, found) => queues.extend(found),
+                (GoneAtCommit::Fatal, None) => {
+                    let vhost = print_binary(self.topology.vhost_name(vhost).as_bytes());
+                    let name = print_binary(name.as_bytes());
+                    let text =
+                        format!("failed to deliver message: {{not_found,{{resource,{vhost},queue,{name}}}}}");
+                    return Err(Failure::connection(506, text));
+                }
+                (GoneAtCommit::Refused | GoneAtCommit::Fatal, _) => (taken, mandatory) = (false, false),
+            }
+        }
+        Ok(self.deliver_to(at, Routed { message, mandatory, queues, replied }) && taken)
     }
 
     /// Forgets publishes, and puts what was settled back as outstanding.

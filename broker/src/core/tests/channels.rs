@@ -1,7 +1,7 @@
 //! Confirms and transactions, and direct reply-to: broker.md 7, 14 and 15.
 
 use super::rig::{Rig, check_all};
-use crate::core::Line;
+use crate::core::{CoreConfig, Line};
 
 /// broker.md 7: unroutable is an ack, after its return; what fails is neither acked nor nacked.
 #[test]
@@ -87,6 +87,51 @@ fn transactions() {
             &["b1 close 406 PRECONDITION_FAILED - cannot switch from tx to confirm mode at 85 10"],
         ),
     ]);
+}
+
+/// A queue is gone at the commit, or another one has its name.
+#[test]
+fn a_transaction_whose_queue_is_gone() {
+    let failed: &[&str] = &["a1 close 406 PRECONDITION_FAILED - partial tx completion at 90 20"];
+    let fatal: &[&str] = &[
+        "a0 close 506 RESOURCE_ERROR - failed to deliver message: {not_found,{resource,<<\"/\">>,queue,<<\"q\">>}} at 90 20",
+    ];
+    let looked_up: [&[&str]; 3] = [&["a1 ok"], &["b1 ok"], &["c1 return 312 0", "c1 ok"]];
+    for (line, [redeclared, gone, mandatory]) in [
+        (Line::V3_10, looked_up),
+        (Line::V3_13, [failed; 3]),
+        (Line::V4_0, [failed; 3]),
+        (Line::V4_3, [failed, fatal, fatal]),
+    ] {
+        for (connection, declares, flag, commit) in
+            [('a', true, "", redeclared), ('b', false, "", gone), ('c', false, " mandatory", mandatory)]
+        {
+            // Not said to a node of 4.3, which breaks the text since its virtual host has a long name.
+            let is_asked = commit != fatal;
+            let mut rig = if is_asked {
+                Rig::new(line)
+            } else {
+                Rig::with(CoreConfig { line, ..CoreConfig::default() })
+            };
+            let of = |text: &str| format!("{connection}{text}");
+            rig.prepare(&[
+                &of("1 declare q"),
+                &of("1 tx"),
+                &of(&format!("1 publish - q 0{flag}")),
+                &of("1 delete q"),
+            ]);
+            if declares {
+                rig.prepare(&[&of("1 declare q")]);
+            }
+            let commit: Vec<String> = commit.iter().map(|line| of(&line[1..])).collect();
+            let commit: Vec<&str> = commit.iter().map(String::as_str).collect();
+            rig.check(&[(&of("1 commit"), &commit)]);
+            if declares {
+                let got = if line == Line::V3_10 { "z1 got 1 0, 0 left" } else { "z1 empty" };
+                rig.check(&[("z1 get q", &[got])]);
+            }
+        }
+    }
 }
 
 /// broker.md 15: a queue that refuses a message fails the commit.

@@ -206,3 +206,22 @@ fn quorum_queues_refuse() {
         ),
     ]);
 }
+
+/// The limit that consumers share also holds for one that does not ack, though it does not count against it.
+#[test]
+fn a_shared_limit_holds_for_consumers_that_do_not_ack() {
+    for line in [Line::V3_10, Line::V3_13, Line::V4_0] {
+        Rig::new(line).check(&[
+            ("a1 declare q", &["a1 declared q 0 0"]),
+            ("a1 declare r", &["a1 declared r 0 0"]),
+            ("b1 qos 1 global", &["b1 ok"]),
+            ("b1 consume q c", &["b1 consuming c"]),
+            ("a1 publish - q 0", &["b1 deliver c 1 0"]),
+            ("b1 consume r d no_ack", &["b1 consuming d"]),
+            ("a1 publish - r 1", &[]),
+            ("a1 publish - r 2", &[]),
+            ("b1 ack 1", &["b1 deliver d 2 1", "b1 deliver d 3 2"]),
+            ("a1 publish - r 3", &["b1 deliver d 4 3"]),
+        ]);
+    }
+}
