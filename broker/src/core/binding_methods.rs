@@ -146,37 +146,39 @@ impl Core {
             }
         }
         let Some(exchange) = self.topology.exchanges.get_mut(source) else { return Ok(()) };
-        if exchange.router.unbind(destination, names.key, &names.arguments) {
-            self.delete_unused_exchange(source);
+        if exchange.router.unbind(destination, names.key, &names.arguments) && self.is_unused(source) {
+            self.remove_exchange(source);
         }
         Ok(())
     }
 
-    /// Removes all bindings to an entity that is gone.
+    /// Removes all bindings to an entity that is gone, and the auto-delete exchanges that had no others, with the
+    /// bindings to them in turn. Chains of exchanges may be longer than the stack is deep.
     pub(super) fn unbind_destination(&mut self, vhost: VhostKey, destination: Destination) {
-        let Some(vhost) = self.topology.vhosts.get(vhost) else { return };
-        let mut unbound: Vec<ExchangeKey> = Vec::new();
-        for key in vhost.exchanges.values() {
-            if let Some(exchange) = self.topology.exchanges.get_mut(*key)
-                && exchange.router.unbind_all(destination) > 0
-            {
-                unbound.push(*key);
+        let mut gone = vec![destination];
+        while let Some(destination) = gone.pop() {
+            let unused =
+                self.unbind_from_all(vhost, destination).into_iter().filter(|key| self.is_unused(*key));
+            for exchange in unused.collect::<Vec<_>>() {
+                self.take_exchange(exchange);
+                gone.push(Destination::Exchange(exchange));
             }
-        }
-        for exchange in unbound {
-            self.delete_unused_exchange(exchange);
         }
     }
 
-    /// An auto-delete exchange goes with its last binding.
-    fn delete_unused_exchange(&mut self, key: ExchangeKey) {
-        let unused = self
-            .topology
-            .exchanges
-            .get(key)
-            .is_some_and(|exchange| exchange.auto_delete && exchange.router.is_empty());
-        if unused {
-            self.remove_exchange(key);
-        }
+    /// Removes the bindings to an entity. Returns the exchanges that had any.
+    fn unbind_from_all(&mut self, vhost: VhostKey, destination: Destination) -> Vec<ExchangeKey> {
+        let Some(vhost) = self.topology.vhosts.get(vhost) else { return Vec::new() };
+        let exchanges = &mut self.topology.exchanges;
+        let mut had_any = |key: &ExchangeKey| {
+            exchanges.get_mut(*key).is_some_and(|exchange| exchange.router.unbind_all(destination) > 0)
+        };
+        vhost.exchanges.values().copied().filter(|key| had_any(key)).collect()
+    }
+
+    /// Whether an exchange goes, as an auto-delete one does with its last binding.
+    fn is_unused(&self, key: ExchangeKey) -> bool {
+        let exchange = self.topology.exchanges.get(key);
+        exchange.is_some_and(|exchange| exchange.auto_delete && exchange.router.is_empty())
     }
 }

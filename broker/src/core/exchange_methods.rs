@@ -195,11 +195,18 @@ impl Core {
 
     /// Removes an exchange and the bindings to it, and thereby auto-delete exchanges in front of it.
     pub(super) fn remove_exchange(&mut self, key: ExchangeKey) {
-        let Some(exchange) = self.topology.exchanges.remove(key) else { return };
+        if let Some(vhost) = self.take_exchange(key) {
+            self.unbind_destination(vhost, Destination::Exchange(key));
+        }
+    }
+
+    /// Removes an exchange, and leaves the bindings to it. Returns its virtual host.
+    pub(super) fn take_exchange(&mut self, key: ExchangeKey) -> Option<VhostKey> {
+        let exchange = self.topology.exchanges.remove(key)?;
         if let Some(vhost) = self.topology.vhosts.get_mut(exchange.vhost) {
             vhost.exchanges.remove(&exchange.name);
         }
-        self.unbind_destination(exchange.vhost, Destination::Exchange(key));
+        Some(exchange.vhost)
     }
 
     /// Returns an exchange, or the error that there is none.

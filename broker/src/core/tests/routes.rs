@@ -1,7 +1,7 @@
 //! Routing as a whole: broker.md 4, and exchanges that delay.
 
 use super::rig::{Rig, check_all};
-use crate::core::Line;
+use crate::core::{CoreConfig, Line};
 
 /// broker.md 4: one copy for each queue, however many ways lead to it.
 #[test]
@@ -91,4 +91,28 @@ fn delayed_messages() {
                type at 40 10"],
         ),
     ]);
+}
+
+/// A chain of auto-delete exchanges goes with the last binding of its last one, however long it is.
+#[test]
+fn a_long_chain_of_exchanges_that_delete_themselves() {
+    const LENGTH: usize = 1000;
+    let chain = || {
+        let mut rig = Rig::with(CoreConfig::default());
+        for at in 0..LENGTH {
+            rig.check(&[(&format!("a1 xdeclare x{at} fanout auto_delete"), &["a1 ok"])]);
+        }
+        for at in 1..LENGTH {
+            rig.check(&[(&format!("a1 xbind x{at} x{} -", at - 1), &["a1 ok"])]);
+        }
+        rig.check(&[("a1 declare q", &["a1 declared q 0 0"])]);
+        rig.check(&[(&format!("a1 bind q x{} -", LENGTH - 1), &["a1 ok"])]);
+        rig.check(&[("a1 delete q", &["a1 deleted 0"])]);
+        rig.check(&[(
+            "a2 xdeclare x0 no passive",
+            &["a2 close 404 NOT_FOUND - no exchange 'x0' in vhost '/' at 40 10"],
+        )]);
+    };
+    // A small stack, so that the chain can be short.
+    std::thread::Builder::new().stack_size(256 * 1024).spawn(chain).unwrap().join().unwrap();
 }
