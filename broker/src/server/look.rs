@@ -34,6 +34,9 @@ pub struct BrokerState<'a>(&'a State);
 impl Broker {
     /// Looks at the state as it is at this moment.
     ///
+    /// # Panics
+    /// If the closure calls this broker: it is to ask the state.
+    ///
     /// # Examples
     /// ```
     /// # use actix_pika_broker::Broker;
@@ -45,6 +48,9 @@ impl Broker {
     }
 
     /// Waits until a condition holds. It is looked at after each thing that happens. Give the wait a time limit.
+    ///
+    /// # Panics
+    /// If the condition calls this broker: it is to ask the state.
     ///
     /// # Examples
     /// ```no_run
@@ -266,5 +272,30 @@ impl State {
     pub(super) fn left_consuming(&self) -> Vec<String> {
         let name = |consumer: ConsumerView| format!("{} of queue '{}'", consumer.tag, consumer.queue);
         self.core.vhosts().flat_map(|vhost| self.core.consumers(vhost)).map(name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    /// It would wait for the lock that it has itself.
+    #[test]
+    fn who_looks_at_a_broker_cannot_call_it() {
+        let (broker, other) = (Broker::start().unwrap(), Broker::start().unwrap());
+        let calls: [fn(&Broker); 3] = [
+            |broker| drop(broker.queues()),
+            |broker| broker.advance(std::time::Duration::ZERO),
+            |broker| drop(format!("{broker:?}")),
+        ];
+        for call in calls {
+            broker.look(|_| call(&other));
+            let called = catch_unwind(AssertUnwindSafe(|| broker.look(|_| call(&broker))));
+            let told = *called.unwrap_err().downcast::<&str>().unwrap();
+            assert!(told.ends_with("ask the state that it is given"), "{told}");
+            call(&broker);
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! What all connections of a broker share: the core, behind one lock.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -93,6 +95,37 @@ pub(super) struct ToWrite {
     pub(super) end: Option<End>,
 }
 
+thread_local! {
+    /// Where the brokers are whose lock this thread has.
+    static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The state, until the lock is given back.
+struct Locked<'s> {
+    state: MutexGuard<'s, State>,
+    place: usize,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        HELD.with_borrow_mut(|held| held.retain(|place| *place != self.place));
+    }
+}
+
 impl Shared {
     pub(super) fn new(core: Core, clock: Clock, dials: Dials) -> Self {
         let state = State {
@@ -119,8 +152,18 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// # Panics
+    /// If the thread has the lock already, as when what looks at the state calls the broker: it would wait for ever.
+    fn lock(&self) -> Locked<'_> {
+        let place = std::ptr::from_ref(self).addr();
+        HELD.with_borrow_mut(|held| {
+            assert!(
+                !held.contains(&place),
+                "a closure that looks at a broker must not call it: ask the state that it is given"
+            );
+            held.push(place);
+        });
+        Locked { state: self.state.lock().unwrap_or_else(PoisonError::into_inner), place }
     }
 
     /// Looks at the state.
