@@ -74,3 +74,23 @@ async fn a_node_that_is_paused_keeps_its_sockets_and_says_nothing() {
     broker.pause_node();
     drop(broker);
 }
+
+/// The orders of the test to a node that is paused do not wait for ever.
+#[tokio::test]
+async fn a_paused_node_can_be_stopped_killed_and_started() {
+    let orders: [fn(&Broker); 3] =
+        [Broker::stop_node, Broker::kill_node, |broker| broker.start_node().unwrap()];
+    for order in orders {
+        let broker = Broker::start().unwrap();
+        broker.pause_node();
+        let ordered = tokio::task::spawn_blocking(move || {
+            order(&broker);
+            broker.start_node().unwrap();
+            broker
+        });
+        let broker = within(ordered).await.unwrap();
+        let mut socket = within(TcpStream::connect(("127.0.0.1", broker.port()))).await.unwrap();
+        within(socket.write_all(b"AMQP\0\0\x09\x01")).await.unwrap();
+        assert_eq!(within(socket.read(&mut [0])).await.unwrap(), 1);
+    }
+}

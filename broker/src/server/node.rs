@@ -52,6 +52,10 @@ impl Node {
         answer.recv().map_err(ended)?
     }
 
+    fn is_paused(&self) -> bool {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     pub(super) fn resume(&self) {
         self.paused.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -152,9 +156,14 @@ impl Broker {
     /// # }
     /// ```
     pub fn kill_node(&self) {
+        let reset = |state: &mut State| state.each_peer(|peer, core, now| peer.reset(core, now));
+        if self.node.is_paused() {
+            // What it has not read is lost.
+            self.shared.change(reset);
+        }
         self.close_port();
         self.shared.change(|state| {
-            state.each_peer(|peer, core, now| peer.reset(core, now));
+            reset(state);
             state.core.restart(state.clock.core(), Keep::Durable);
         });
     }
@@ -172,13 +181,14 @@ impl Broker {
     /// ```
     pub fn start_node(&self) -> Result<(), StartError> {
         self.shared.change(|state| state.is_down = false);
+        self.node.resume();
         self.node
             .order(Order::Listen)
             .map_err(|error| StartError::new(format!("cannot listen on port {} again", self.port()), error))
     }
 
     /// Pauses the node, as SIGSTOP does a process: its sockets stay open, and it reads, writes and accepts nothing until
-    /// [`resume_node`](Self::resume_node). One without a thread of its own
+    /// [`resume_node`](Self::resume_node), or until it is stopped, killed or started. One without a thread of its own
     /// ([`Builder::start_here`](crate::Builder::start_here)) cannot be paused.
     ///
     /// # Examples
@@ -212,6 +222,7 @@ impl Broker {
 
     fn close_port(&self) {
         self.shared.change(|state: &mut State| state.is_down = true);
+        self.node.resume();
         if let Err(error) = self.node.order(Order::Close) {
             log::error!("cannot close the port: {error}");
         }
