@@ -4,7 +4,11 @@ use std::time::{Duration, Instant};
 
 use tokio::{runtime::Handle, time};
 
+use super::handle::millis;
 use crate::core::Time;
+
+/// How far ahead a clock can be moved, in milliseconds: 100 years. From there, times are still told apart.
+const FURTHEST: u64 = 100 * 31_557_600_000;
 
 /// Where the time comes from. Queues and sockets have times of their own, so that messages can expire while no
 /// heartbeat is missed.
@@ -83,15 +87,15 @@ impl Clock {
 
     pub(super) fn advance_core(&mut self, by: Duration) {
         match self {
-            Self::Running { core_ahead, .. } => *core_ahead = core_ahead.saturating_add(millis(by)),
-            Self::Manual { core, .. } => *core = *core + by,
+            Self::Running { core_ahead, .. } => *core_ahead = ahead(*core_ahead, by),
+            Self::Manual { core, .. } => *core = Time::from_millis(ahead(core.as_millis(), by)),
         }
     }
 
     pub(super) fn advance_net(&mut self, by: Duration) {
         match self {
-            Self::Running { net_ahead, .. } => *net_ahead = net_ahead.saturating_add(millis(by)),
-            Self::Manual { net, .. } => *net = *net + by,
+            Self::Running { net_ahead, .. } => *net_ahead = ahead(*net_ahead, by),
+            Self::Manual { net, .. } => *net = Time::from_millis(ahead(net.as_millis(), by)),
         }
     }
 
@@ -108,8 +112,8 @@ impl Clock {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn ahead(before: u64, by: Duration) -> u64 {
+    before.saturating_add(millis(by)).min(FURTHEST)
 }
 
 #[cfg(test)]
@@ -135,6 +139,19 @@ mod tests {
         assert!(clock.core() >= Time::ZERO + HOUR);
         assert_eq!(clock.until(Some(Time::ZERO + HOUR), None), Some(Duration::ZERO));
         assert_eq!(clock.until(None, None), None);
+    }
+
+    /// What is set for later is later, and comes once.
+    #[test]
+    fn there_is_time_left_behind_the_longest_advance() {
+        for mut clock in [Clock::manual(), Clock::system()] {
+            clock.advance_core(Duration::MAX);
+            clock.advance_net(Duration::MAX);
+            for now in [clock.core(), clock.net()] {
+                assert!(now >= Time::from_millis(FURTHEST));
+                assert_eq!(now.after_millis(5).as_millis(), now.as_millis() + 5);
+            }
+        }
     }
 
     /// A broker on a thread of its own is asked by a test whose clock is paused: its time does not jump.

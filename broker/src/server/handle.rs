@@ -129,7 +129,7 @@ impl Broker {
     }
 
     /// Moves the time of queues and messages: what expires, is delayed or has a limit until then happens before this
-    /// returns. Heartbeats do not move.
+    /// returns. Heartbeats do not move. All advances together are 100 years at most.
     ///
     /// # Examples
     /// ```
