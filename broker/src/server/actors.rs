@@ -159,6 +159,13 @@ struct Socket {
     control: Option<socket2::Socket>,
 }
 
+impl Drop for Socket {
+    /// Its arbiter may have ended before the connection.
+    fn drop(&mut self) {
+        self.shared.lost(self.id);
+    }
+}
+
 impl Actor for Socket {
     type Context = Context<Self>;
 
@@ -260,5 +267,31 @@ async fn write_all(
 fn reset(control: Option<&socket2::Socket>) {
     if let Some(control) = control {
         let _ = control.set_linger(Some(Duration::ZERO));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::Broker;
+
+    #[test]
+    fn a_connection_ends_with_the_arbiter_that_serves_it() {
+        let broker = Broker::start().unwrap();
+        let peers = || broker.shared.look(|state| state.peers.len());
+        for begins in [false, true] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            System::new().block_on(async {
+                broker.serve(server);
+                if begins {
+                    client.write_all(b"AMQP\0\0\x09\x01").await.unwrap();
+                    client.read_u8().await.unwrap();
+                }
+                assert_eq!(peers(), 1);
+            });
+            assert_eq!(peers(), 0);
+        }
     }
 }
