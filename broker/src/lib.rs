@@ -62,6 +62,9 @@
 //! `tokio::time::advance` jumps, and both sides miss the heartbeats in between. A manual clock goes with a client whose
 //! clock runs: in front of a client on a paused clock, it sends no heartbeats.
 //!
+//! `tokio::time::pause` needs the feature `test-util` of tokio. With a paused clock, use `start_here`: a broker on a thread of
+//! its own answers in real time, while the deadlines of a client that waits for it pass at once.
+//!
 //! # In memory
 //!
 //! [`Broker::dialer`] connects a client without a socket, as `Connector::memory` of actix-pika takes it. A client that
