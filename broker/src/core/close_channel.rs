@@ -66,7 +66,12 @@ impl Core {
             .get_mut(at.connection)
             .and_then(|connection| connection.channels.remove(&at.number));
         if let Some(mut channel) = removed {
-            self.take_back(channel.unacked.take_all(), Return::ChannelClosed);
+            let mut unacked = channel.unacked.take_all();
+            if self.rules.quorum_returns_by_consumer {
+                // The consumers are gone, but their keys tell them apart.
+                unacked.sort_by_key(|(_, delivered)| (delivered.consumer.is_none(), delivered.consumer));
+            }
+            self.take_back(unacked, Return::ChannelClosed);
         }
     }
 

@@ -127,7 +127,10 @@ impl Queue {
     #[inline]
     pub(crate) fn pass(&mut self, now: Time, message: Arc<Message>) -> Stored {
         self.unacked += 1;
-        self.stored(now, message)
+        let mut stored = self.stored(now, message);
+        // A classic queue looks at what failed before only when it keeps the message.
+        stored.redelivered &= !matches!(self.lines, Lines::Classic(_));
+        stored
     }
 
     /// Takes the next message, after dropping those at the head that have expired.

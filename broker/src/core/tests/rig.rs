@@ -53,6 +53,10 @@ impl Rig {
         }
     }
 
+    pub(super) fn has_oracle(&self) -> bool {
+        self.oracle.is_some()
+    }
+
     /// Says operations and checks the answers to each.
     pub(super) fn check(&mut self, script: &[(&str, &[&str])]) {
         let line = self.core.config().line;
