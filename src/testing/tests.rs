@@ -96,6 +96,19 @@ async fn a_held_publish_is_unconfirmed_until_it_is_answered() {
 }
 
 #[actix::test]
+async fn publishes_without_confirms_are_held_one_by_one() {
+    let rabbit = Detached::start_with(OpenChannel::new().confirms(false)).await.unwrap();
+    rabbit.answer(Answer::Hold);
+    for body in ["1", "2", "3"] {
+        rabbit.exchange("").publish(body, "jobs").await.unwrap();
+    }
+    rabbit.published()[1].answer(Answer::Ack).unwrap();
+    assert_eq!(rabbit.published()[1].answer(Answer::Ack).unwrap_err().kind(), TestErrorKind::Unexpected);
+    assert_eq!(rabbit.answer_held(Answer::Return { code: 312, text: "NO_ROUTE".to_owned() }), 2);
+    assert_eq!(rabbit.answer_held(Answer::Ack), 0);
+}
+
+#[actix::test]
 async fn behind_a_close_nothing_is_recorded() {
     let rabbit = Detached::start().await.unwrap();
     rabbit.answer_next(Answer::Close { code: 403, text: "ACCESS_REFUSED".to_owned() });
@@ -124,6 +137,17 @@ async fn a_publish_is_recorded_whole() {
     rabbit.exchange("").publish("", "jobs").await.unwrap();
     assert_eq!(rabbit.nothing_published().unwrap_err().kind(), TestErrorKind::Unexpected);
     assert!(rabbit.next_published().await.unwrap().is_mandatory());
+}
+
+#[actix::test]
+async fn a_limit_may_be_as_long_as_there_are_durations() {
+    let rabbit = Detached::start().await.unwrap();
+    rabbit.exchange("").publish("1", "jobs").await.unwrap();
+    let patient = rabbit.recorder().clone().time_limit(Duration::MAX);
+    assert_eq!(patient.next_published().await.unwrap().body(), "1");
+    let mut probe = Probe::answering(|_: &Task<u32>| Ok(())).time_limit(Duration::MAX);
+    probe.recipient().do_send(TestTask::new(7).build());
+    assert_eq!(*probe.next_matching(|task| **task == 7).await.unwrap(), 7);
 }
 
 #[actix::test]

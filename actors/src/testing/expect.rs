@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::{self, Instant};
 
 use super::{
-    Method, PeerSocket, RawFrame, TestError, TestErrorKind, frame_stream::Received, protocol::connection,
+    Method, PeerSocket, RawFrame, TestError, TestErrorKind, deadline_after, frame_stream::Received,
+    protocol::connection,
 };
 
 impl PeerSocket {
@@ -137,7 +138,7 @@ impl PeerSocket {
         if let Some(frame) = self.held.front() {
             return Err(self.unexpected(&awaited, frame));
         }
-        match self.receive(Instant::now() + length, &awaited).await {
+        match self.receive(deadline_after(length), &awaited).await {
             Ok(Received::Frame(frame)) => Err(self.unexpected(&awaited, &frame)),
             Ok(Received::End(disconnect)) => Err(self.disconnected(&awaited, disconnect)),
             Err(error) if error.kind() != TestErrorKind::TimedOut => Err(error),
@@ -147,7 +148,7 @@ impl PeerSocket {
     }
 
     pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.limit
+        deadline_after(self.limit)
     }
 
     /// The next frame of any channel, held back or read.

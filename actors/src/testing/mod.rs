@@ -106,6 +106,8 @@ pub use self::{
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// The default limit of every wait: five seconds.
 ///
 /// # Examples
@@ -115,3 +117,10 @@ use std::time::Duration;
 /// assert_eq!(TIME_LIMIT, Duration::from_secs(5));
 /// ```
 pub const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// Returns when a wait ends that begins now. A limit that no clock can add, as `Duration::MAX`, is 30 years.
+fn deadline_after(limit: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 31_557_600);
+    let now = Instant::now();
+    now.checked_add(limit).unwrap_or_else(|| now + FAR)
+}

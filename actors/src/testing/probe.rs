@@ -19,7 +19,7 @@ use tokio::{
     time,
 };
 
-use super::{TIME_LIMIT, TestError, TestErrorKind};
+use super::{TIME_LIMIT, TestError, TestErrorKind, deadline_after};
 
 /// Receives messages of type `M` as an actor, and returns them to the test one by one.
 ///
@@ -222,7 +222,7 @@ where
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub async fn next_matching(&mut self, mut wanted: impl FnMut(&M) -> bool) -> Result<M, TestError> {
-        let deadline = time::Instant::now() + self.limit;
+        let deadline = deadline_after(self.limit);
         loop {
             let left = deadline.saturating_duration_since(time::Instant::now());
             match time::timeout(left, self.next()).await {

@@ -32,7 +32,9 @@ pub(super) struct RecordedChannel {
     closing: bool,
     pub(super) confirms: bool,
     sequence: u64,
-    /// The publishes without an answer.
+    /// How many publishes it has had, with and without confirms.
+    published: u64,
+    /// The publishes without an answer, by that count.
     held: BTreeSet<u64>,
     content: Option<PartialContent>,
     /// That of consumers that start from now on; 0 for none.
@@ -84,6 +86,7 @@ impl RecordedChannel {
             closing: false,
             confirms: false,
             sequence: 0,
+            published: 0,
             held: BTreeSet::new(),
             content: None,
             prefetch: 0,
@@ -152,8 +155,9 @@ impl RecordedChannel {
             self.sequence += 1;
         }
         let sequence = if self.confirms { self.sequence } else { 0 };
+        self.published += 1;
         let inner = Inner {
-            place: Place { channel: self.number, opening: self.opening, sequence },
+            place: Place { channel: self.number, opening: self.opening, count: self.published, sequence },
             exchange: publish.exchange.to_string(),
             routing_key: publish.routing_key.to_string(),
             mandatory: publish.mandatory,
@@ -162,7 +166,7 @@ impl RecordedChannel {
         };
         let answer = world.next_answer();
         if answer == Answer::Hold {
-            self.held.insert(sequence);
+            self.held.insert(self.published);
         } else {
             self.answer(&inner, &answer);
         }
@@ -171,10 +175,10 @@ impl RecordedChannel {
 
     /// Answers a publish that was held. Returns whether it had no answer.
     pub(super) fn answer_held(&mut self, publish: &Inner, answer: &Answer) -> bool {
-        let Place { opening, sequence, .. } = publish.place;
-        let is_held = opening == self.opening && self.held.contains(&sequence);
+        let Place { opening, count, .. } = publish.place;
+        let is_held = opening == self.opening && self.held.contains(&count);
         if is_held && *answer != Answer::Hold {
-            self.held.remove(&sequence);
+            self.held.remove(&count);
             self.answer(publish, answer);
         }
         is_held

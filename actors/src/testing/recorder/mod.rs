@@ -14,15 +14,12 @@ mod world;
 use std::{fmt, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, ArbiterHandle};
-use tokio::{
-    sync::watch,
-    time::{Instant, timeout_at},
-};
+use tokio::{sync::watch, time::timeout_at};
 
 pub use self::publish::{Answer, RecordedPublish};
 pub(super) use self::shared::Shared;
 use self::{stand_in::StandIn, world::Queued};
-use super::{SettleProbe, TIME_LIMIT, TestDelivery, TestError};
+use super::{SettleProbe, TIME_LIMIT, TestDelivery, TestError, deadline_after};
 use crate::{
     error::Error,
     message::{ConnectionState, Publishing},
@@ -224,7 +221,7 @@ impl Recorder {
     /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub async fn next_published(&self) -> Result<RecordedPublish, TestError> {
-        let deadline = Instant::now() + self.limit;
+        let deadline = deadline_after(self.limit);
         let mut published = self.shared.published.subscribe();
         loop {
             let next = self.shared.with(|state| {

@@ -86,6 +86,9 @@ pub(super) struct Place {
     /// Which opening of the channel.
     pub(super) opening: u64,
     /// 0 without confirms.
+    /// How many publishes of the channel it is.
+    pub(super) count: u64,
+    /// 0 without confirms.
     pub(super) sequence: u64,
 }
 
