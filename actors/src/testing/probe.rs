@@ -350,11 +350,14 @@ where
     }
 }
 
+/// Returns the reply to a message.
+type Answer<M> = Box<dyn FnMut(&M) -> <M as Message>::Result + Send>;
+
 /// The actor behind a probe.
 struct ProbeActor<M: Message> {
     messages: UnboundedSender<M>,
     count: Arc<AtomicUsize>,
-    answer: Box<dyn FnMut(&M) -> M::Result + Send>,
+    answer: Answer<M>,
 }
 
 /// The reply is sent when everything before it was handled.
