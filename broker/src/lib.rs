@@ -37,7 +37,7 @@
 //! | pika 1.3.2 (Python) | 364 | 364 | the adapter of Twisted |
 //! | py-amqp 5.3.1 (Python) | 10 | 10 | TLS |
 //! | kombu 5.7.0 (Python) | 51 | 51 | |
-//! | amqplib 1.0.3 (JavaScript) | 264 | 264 | |
+//! | amqplib 1.0.3 (JavaScript) | 255 | 255 | |
 //! | amqp091-go 1.5.0 (Go) | 116 | 116 | |
 //! | Bunny 2.23.0 (Ruby) | 242 | 242 | the management API, TLS, a proxy |
 //! | php-amqplib 3.7.3 | 74 | 74 | the management API, TLS, a proxy |
