@@ -13,7 +13,7 @@
 //! | Subject | Does | Does not | Differs |
 //! |---|---|---|---|
 //! | Exchanges | direct, fanout, topic, headers, `x-consistent-hash`, `x-delayed-message`, internal, alternate, bindings between exchanges, auto-delete, `CC` and `BCC` | other plug-ins' types | `x-delayed-message` and `x-consistent-hash` are there without a plug-in; `x-local-random` takes turns; `x-modulus-hash` may choose another queue; the name of an exchange type that is an atom of Erlang is unknown, not invalid |
-//! | Queues | classic, quorum, stream; exclusive, auto-delete, server-named, `x-expires`; all arguments checked with RabbitMQ's texts | mirrored queues, a virtual host's limit of queues | a quorum queue has one member and answers at once; one with `x-expires` goes in time, and not some seconds later |
+//! | Queues | classic, quorum, stream; exclusive, auto-delete, server-named, `x-expires`; all arguments checked with RabbitMQ's texts | mirrored queues | a quorum queue has one member and answers at once; one with `x-expires` goes in time, and not some seconds later |
 //! | Policies | [`Broker::set_policy`], of operators too: all settings with RabbitMQ's texts and precedence, applied at once to queues and exchanges that are there | the settings of plug-ins | of equal priorities the first by name; a queue expires at its time, not at the next check |
 //! | Length, time to live | `x-max-length`, `x-max-length-bytes`, the three kinds of overflow, expiration, `x-message-ttl` | | a quorum queue is never behind its limit |
 //! | Dead letters | `x-death` by line, cycles, `x-delivery-limit`, delayed retries of 4.3, `x-dead-letter-strategy: at-least-once` | | what was not taken is tried again after exactly 3 minutes |
@@ -22,7 +22,7 @@
 //! | Confirms | merged as RabbitMQ merges them | | in the order of the publishes, since nothing is written to a disk |
 //! | Transactions | commit, rollback, `partial tx completion` | | a commit is one step for all queues |
 //! | Delivery timeout | closes the channel, or from 4.3 on cancels the consumer of a quorum queue and returns its late messages; `x-consumer-timeout` and policies by line | | at the deadline, not at the next check within a minute |
-//! | Users | PLAIN and AMQPLAIN, permissions, topic permissions, impersonators, limits of connections and channels | tags, OAuth | patterns are those of the crate `regex-lite`, not PCRE |
+//! | Users | PLAIN and AMQPLAIN, permissions, topic permissions, impersonators, limits of connections, channels and queues | tags, OAuth | patterns are those of the crate `regex-lite`, not PCRE |
 //! | Memory | [`Builder::memory_limit`]: `low on memory` blocks who publishes, at once, until a fifth is free | limits of exchanges, bindings and consumers | counts messages and outputs, not what the process takes; RabbitMQ looks at that every 2.5 s |
 //! | A client that does not read | gets no deliveries, and is not read either, until it reads | | bodies that are begun on all channels of a connection have 256 MiB together above one message, or 506 |
 //! | Restart | keeps durable entities and persistent messages, or nothing; a node is stopped, killed, paused and started | upgrades, clusters, partitions | the messages of a clean end |

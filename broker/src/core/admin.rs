@@ -162,6 +162,7 @@ impl Core {
             exchanges: BTreeMap::new(),
             queues: BTreeMap::new(),
             max_connections: None,
+            max_queues: None,
             default_queue_type: self.rules.queue_type_added.then(|| "classic".into()),
             policies: Policies::default(),
         });

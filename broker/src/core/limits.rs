@@ -4,6 +4,7 @@ use super::{
     Core, Line,
     connections::OPEN,
     error::{Close, Failure},
+    keys::VhostKey,
     session::ConnectionInfo,
     users::UserLimits,
 };
@@ -19,6 +20,19 @@ impl Core {
     pub fn limit_connections_of_vhost(&mut self, name: &str, max: Option<u32>) {
         if let Some(vhost) = self.topology.vhost(name).and_then(|key| self.topology.vhosts.get_mut(key)) {
             vhost.max_connections = max;
+        }
+    }
+
+    /// Limits the queues of a virtual host, or ends the limit. Those that are there stay.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::core::{Core, CoreConfig};
+    /// Core::new(CoreConfig::default()).limit_queues_of_vhost("/", Some(10));
+    /// ```
+    pub fn limit_queues_of_vhost(&mut self, name: &str, max: Option<u32>) {
+        if let Some(vhost) = self.topology.vhost(name).and_then(|key| self.topology.vhosts.get_mut(key)) {
+            vhost.max_queues = max;
         }
     }
 
@@ -93,6 +107,21 @@ impl Core {
             return Ok(());
         };
         Err(Close::new(530, text).at(class, method))
+    }
+
+    /// Checks whether a virtual host may have one queue more.
+    pub(super) fn check_queue_limit(&self, vhost: VhostKey, queue: &str) -> Result<(), Failure> {
+        let Some(vhost) = self.topology.vhosts.get(vhost) else { return Ok(()) };
+        match vhost.max_queues {
+            Some(max) if vhost.queues.len() >= max as usize => {
+                let text = format!(
+                    "cannot declare queue '{queue}': queue limit in vhost '{}' ({max}) is reached",
+                    vhost.name
+                );
+                Err(Failure::channel(406, text))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks whether a user may open one channel more.

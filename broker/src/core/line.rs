@@ -133,6 +133,8 @@ pub struct Rules {
     pub quorum_returns_by_consumer: bool,
     /// `x-queue-mode` has no meaning.
     pub queue_mode_ignored: bool,
+    /// The limit of queues of a virtual host is looked at before the arguments of a declaration.
+    pub queue_limit_checked_first: bool,
     /// An empty `x-queue-type` counts as none.
     pub empty_type_is_none: bool,
     /// The text for `basic.get` with a single active consumer prints the type as a term.
@@ -245,6 +247,7 @@ const V3_10: Rules = Rules {
     credit_is_table: true,
     quorum_returns_by_consumer: false,
     queue_mode_ignored: false,
+    queue_limit_checked_first: true,
     empty_type_is_none: false,
     type_printed_as_term: false,
     stream_texts_are_old: true,
@@ -299,6 +302,7 @@ const V4_0: Rules = Rules {
     death_order_reversed: false,
     headers_sorted: true,
     queue_type_added: true,
+    queue_limit_checked_first: false,
     message_max: 16 << 20,
     delivery_mode_checked: false,
     credit_is_table: false,

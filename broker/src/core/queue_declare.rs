@@ -170,6 +170,9 @@ impl Core {
         declare: &queue::Declare,
         arguments: Table,
     ) -> Result<QueueKey, Failure> {
+        if self.rules.queue_limit_checked_first {
+            self.check_queue_limit(vhost, &name)?;
+        }
         let resource = queue_text(&self.topology.vhost_name(vhost), &name);
         match arguments.get(DEAD_LETTER_EXCHANGE) {
             None => {}
@@ -188,7 +191,9 @@ impl Core {
         let durable = declare.durable && !declare.exclusive;
         let flags =
             arguments::QueueFlags { durable, exclusive: declare.exclusive, auto_delete: declare.auto_delete };
-        let checked = arguments::queue(&arguments, self.config.line, flags, &resource)?;
+        let checked = arguments::queue(&arguments, self.config.line, &resource)?;
+        self.check_queue_limit(vhost, &name)?;
+        arguments::check_kind(checked.fixed.kind, &arguments, self.config.line, flags, &resource)?;
         let policy = self.policy_of_queue(vhost, &name, checked.fixed.kind);
         let terms = checked.terms(self.config.line, &policy.options);
         let is_quorum = checked.fixed.kind == arguments::Kind::Quorum;

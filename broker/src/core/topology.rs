@@ -25,6 +25,7 @@ pub(crate) struct VirtualHost {
     pub(crate) exchanges: BTreeMap<Name, ExchangeKey>,
     pub(crate) queues: BTreeMap<Name, QueueKey>,
     pub(crate) max_connections: Option<u32>,
+    pub(crate) max_queues: Option<u32>,
     /// The type of queues that name none.
     pub(crate) default_queue_type: Option<Name>,
     pub(crate) policies: Policies,

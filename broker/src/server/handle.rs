@@ -240,6 +240,18 @@ impl Broker {
         self.shared.change(|state| state.core.limit_connections_of_vhost(vhost, max));
     }
 
+    /// Limits the queues of a virtual host, or ends the limit: the declaration of one more closes its channel with 406.
+    /// Those that are there stay.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// Broker::start().unwrap().limit_queues_of_vhost("/", Some(1));
+    /// ```
+    pub fn limit_queues_of_vhost(&self, vhost: &str, max: Option<u32>) {
+        self.shared.change(|state| state.core.limit_queues_of_vhost(vhost, max));
+    }
+
     /// Limits the connections of a user, or ends the limit: one more is refused with 530. Those that are open stay.
     ///
     /// # Examples

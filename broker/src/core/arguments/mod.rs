@@ -96,15 +96,10 @@ fn check_foreign(
     }
 }
 
-/// Checks the arguments of a declaration, and what of its flags its kind of queue does not allow.
+/// Checks the arguments of a declaration. What its kind of queue checks itself follows in [`check_kind`].
 ///
 /// The type of `x-dead-letter-exchange` has been checked before: that is another text.
-pub(crate) fn queue(
-    arguments: &Table,
-    line: Line,
-    flags: QueueFlags,
-    resource: &str,
-) -> Result<CheckedQueue, Failure> {
+pub(crate) fn queue(arguments: &Table, line: Line, resource: &str) -> Result<CheckedQueue, Failure> {
     let check = |key: &str| match arguments.get(key) {
         None => Ok(()),
         Some(value) => check_queue_argument(key, value, arguments, line)
@@ -127,9 +122,32 @@ pub(crate) fn queue(
     let keys = Keys::of(&QueueOptions::default().terms(line, fixed).settings.kind, line);
     QUEUE_CHECKS.into_iter().filter(|key| keys.queue.contains(key)).try_for_each(check)?;
     check_foreign(arguments, keys.queue, |keys| keys.queue, line, keys.module, resource)?;
+    // What no kind takes in this line has no meaning.
+    let mut options = QueueOptions::read(|option| {
+        let key = keys.queue.iter().find(|key| key.strip_prefix("x-") == Some(option))?;
+        arguments.get(key)
+    });
+    if line.rules().timeout_by_queue && !line.rules().timeout_returns {
+        // It has an effect without being checked.
+        options.consumer_timeout = positive("x-consumer-timeout");
+    }
+    Ok(CheckedQueue { fixed, options })
+}
+
+/// Checks what a kind of queue does not allow, of flags and of values that are right by themselves.
+pub(crate) fn check_kind(
+    kind: Kind,
+    arguments: &Table,
+    line: Line,
+    flags: QueueFlags,
+    resource: &str,
+) -> Result<(), Failure> {
     check_flags(kind, flags, resource)?;
     if kind == Kind::Stream
-        && integer("x-stream-max-segment-size-bytes").is_some_and(|size| size > LARGEST_SEGMENT)
+        && arguments
+            .get("x-stream-max-segment-size-bytes")
+            .and_then(Value::as_i64)
+            .is_some_and(|size| size > LARGEST_SEGMENT)
     {
         return Err(Failure::channel(406, "Exceeded max value for x-stream-max-segment-size-bytes"));
     }
@@ -144,16 +162,7 @@ pub(crate) fn queue(
     if line.rules().master_locator_refused && arguments.contains_key("x-queue-master-locator") {
         return Err(Failure::connection(541, deprecated("queue_master_locator")));
     }
-    // What no kind takes in this line has no meaning.
-    let mut options = QueueOptions::read(|option| {
-        let key = keys.queue.iter().find(|key| key.strip_prefix("x-") == Some(option))?;
-        arguments.get(key)
-    });
-    if line.rules().timeout_by_queue && !line.rules().timeout_returns {
-        // It has an effect without being checked.
-        options.consumer_timeout = positive("x-consumer-timeout");
-    }
-    Ok(CheckedQueue { fixed, options })
+    Ok(())
 }
 
 /// What a node says of a feature that it does not permit any more. The end of it does not fit into a reply text.

@@ -17,7 +17,18 @@ fn closes_channel(failure: Failure) -> String {
 }
 
 fn declare(line: Line, arguments: &Table) -> Result<CheckedQueue, Failure> {
-    queue(arguments, line, DURABLE, RESOURCE)
+    declare_with(line, arguments, DURABLE, RESOURCE)
+}
+
+fn declare_with(
+    line: Line,
+    arguments: &Table,
+    flags: QueueFlags,
+    resource: &str,
+) -> Result<CheckedQueue, Failure> {
+    let checked = queue(arguments, line, resource)?;
+    check_kind(checked.fixed.kind, arguments, line, flags, resource)?;
+    Ok(checked)
 }
 
 fn declared(arguments: &Table) -> CheckedQueue {
@@ -117,7 +128,7 @@ fn an_argument_of_another_type_is_refused() {
 fn quorum_queues_and_streams_are_durable() {
     let refusal = |kind: &str, durable, exclusive, auto_delete| {
         let flags = QueueFlags { durable, exclusive, auto_delete };
-        queue(&of_type(kind), Line::V4_3, flags, RESOURCE).map(drop).map_err(closes_channel)
+        declare_with(Line::V4_3, &of_type(kind), flags, RESOURCE).map(drop).map_err(closes_channel)
     };
     for kind in ["quorum", "stream"] {
         let text = |property: &str| Err(format!("invalid property '{property}' for {RESOURCE}"));
@@ -359,7 +370,7 @@ fn odd_arguments_are_answered_as_by_a_node() {
             other => panic!("{other}"),
         };
         let arguments = of_type(kind).with(key, value);
-        let answer = match queue(&arguments, Line::V3_10, DURABLE, "Q") {
+        let answer = match declare_with(Line::V3_10, &arguments, DURABLE, "Q") {
             Ok(_) => "ok".to_owned(),
             Err(Failure::Channel(close)) => format!("{} {}", close.code, close.text),
             Err(Failure::Connection(close)) => close.code.to_string(),

@@ -36,6 +36,64 @@ fn limits_of_connections() {
     }
 }
 
+/// Asked of 3.10.8, 4.0.5 and 4.3.6: what is there may be declared again, and 4.x checks the arguments first, but not
+/// what a kind of queue checks itself.
+#[test]
+fn limits_of_queues() {
+    for line in LINES {
+        let mut rig = Rig::new(line);
+        rig.prepare(&["a1 declare q durable"]);
+        rig.core.limit_queues_of_vhost("/", Some(1));
+        let closed = |text: &str| format!("a1 close 406 PRECONDITION_FAILED - {text} at 50 10");
+        let full = closed("cannot declare queue 'b': queue limit in vhost '/' (1) is reached");
+        let sooner = |text: &str| if line < Line::V4_0 { full.clone() } else { closed(text) };
+        for (operation, answer) in [
+            ("declare b durable", full.clone()),
+            ("declare b exclusive", full.clone()),
+            (
+                "declare b durable x-message-ttl=Sx",
+                sooner(
+                    "invalid arg 'x-message-ttl' for queue 'b' in vhost '/': \"expected integer, got longstr\"",
+                ),
+            ),
+            (
+                "declare b durable x-dead-letter-exchange=I1",
+                sooner("invalid type 'signedint' for arg 'x-dead-letter-exchange' in queue 'b' in vhost '/'"),
+            ),
+            (
+                "declare b durable x-queue-type=Squorum x-max-priority=I5",
+                sooner(
+                    "invalid arg 'x-max-priority' for queue 'b' in vhost '/' of queue type rabbit_quorum_queue",
+                ),
+            ),
+            ("declare b x-queue-type=Squorum", full.clone()),
+            ("declare b durable exclusive x-queue-type=Squorum", full.clone()),
+            ("declare b durable x-queue-type=Squorum x-overflow=Sreject-publish-dlx", full.clone()),
+            ("declare b durable x-queue-master-locator=Szz", full.clone()),
+            (
+                "declare - durable x-queue-type=Squorum",
+                closed("Cannot declare a server-named queue for type rabbit_quorum_queue"),
+            ),
+            (
+                "declare q",
+                closed(
+                    "inequivalent arg 'durable' for queue 'q' in vhost '/': received 'false' but \
+              current is 'true'",
+                ),
+            ),
+        ] {
+            rig.check(&[(&*format!("a1 {operation}"), &[&*answer]), ("a1 close_ok", &[])]);
+        }
+        rig.check(&[("a1 declare q durable", &["a1 declared q 0 0"])]);
+        rig.core.limit_queues_of_vhost("/", Some(0));
+        let full = "a1 close 406 PRECONDITION_FAILED - cannot declare queue 'b': queue limit in vhost '/' (0) is \
+                    reached at 50 10";
+        rig.check(&[("a1 declare b", &[full]), ("a1 close_ok", &[])]);
+        rig.core.limit_queues_of_vhost("/", None);
+        rig.check(&[("a1 declare b durable", &["a1 declared b 0 0"])]);
+    }
+}
+
 /// REC-61: the text is that of each line; 4.0.5 names its node.
 #[test]
 fn limits_of_channels() {
