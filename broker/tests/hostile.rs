@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actix_pika_broker::Broker;
+use actix_pika_broker::{Broker, core::EntityLimits};
 use lapin::{Connection, ConnectionProperties};
 
 const GREETING: &[u8] = b"AMQP\0\0\x09\x01";
@@ -253,4 +253,110 @@ async fn a_flood_of_replies_stops_at_the_memory_limit() {
     drop(requester);
     within(broker.until(|state| state.connections().iter().all(|connection| !connection.blocked))).await;
     assert!(broker.memory_used() < LIMIT / 5 * 4);
+}
+
+/// `short` is a name or key: its length and its octets.
+fn short(text: &str) -> Vec<u8> {
+    [&[text.len() as u8], text.as_bytes()].concat()
+}
+
+/// A declaration without an answer: its ids, its names, its flags and its arguments.
+fn declaration(ids: [u8; 2], names: &[&str], flags: &[u8], arguments: &[u8]) -> Vec<u8> {
+    let mut payload = vec![0, ids[0], 0, ids[1], 0, 0];
+    names.iter().for_each(|name| payload.extend(short(name)));
+    payload.extend(flags);
+    payload.extend((arguments.len() as u32).to_be_bytes());
+    payload.extend(arguments);
+    method(&payload)
+}
+
+/// Writes all, and returns the code and the text of the `connection.close` that is read before the end.
+fn refused(broker: &Broker, all: &[u8]) -> String {
+    let mut flooding = socket(broker);
+    flooding.write_all(&handshake()).unwrap();
+    flooding.write_all(all).unwrap();
+    flooding.shutdown(Shutdown::Write).unwrap();
+    let mut read = Vec::new();
+    flooding.read_to_end(&mut read).unwrap();
+    let close = frame(1, 0, b"\0\x0a\0\x32");
+    let at = read.windows(4).position(|part| part == &close[7..11]).expect("connection.close");
+    let text = usize::from(read[at + 6]);
+    let code = u16::from_be_bytes([read[at + 4], read[at + 5]]);
+    format!("{code} {}", String::from_utf8_lossy(&read[at + 7..at + 7 + text]))
+}
+
+type Declare = fn(&str, &[u8]) -> Vec<u8>;
+
+/// Each kind of entity, declared as `n`.
+const DECLARATIONS: [(&str, Declare); 5] = [
+    ("queues", |n, arguments| declaration([50, 10], &[n], &[0b1_0000], arguments)),
+    ("exchanges", |n, arguments| declaration([40, 10], &[n, "fanout"], &[0b1_0000], arguments)),
+    ("bindings", |n, arguments| declaration([50, 20], &["q", "amq.topic", n], &[1], arguments)),
+    ("bindings", |n, arguments| declaration([40, 30], &["amq.direct", "amq.fanout", n], &[1], arguments)),
+    ("consumers", |n, arguments| declaration([60, 20], &["q", n], &[0b1000], arguments)),
+];
+
+/// The queues, exchanges, bindings (without those of the default exchange) and consumers that are there.
+fn counts(broker: &Broker) -> [usize; 4] {
+    let vhost = broker.in_vhost("/");
+    let bindings = vhost.bindings();
+    let bindings = bindings.iter().filter(|binding| !binding.source.is_empty()).count();
+    [vhost.queues().len(), vhost.exchanges().len(), bindings, vhost.consumers().len()]
+}
+
+/// Who only declares is closed at the limit. Others go on.
+#[tokio::test]
+async fn a_flood_of_declarations_stops_at_the_limit() {
+    const MAX: u64 = 100;
+    for (of, declare) in DECLARATIONS {
+        let limits =
+            EntityLimits { queues: MAX, exchanges: MAX, bindings: MAX, consumers: MAX, octets: 1 << 20 };
+        let broker = Broker::builder().entity_limits(limits).start().unwrap();
+        let q = declaration([50, 10], &["q"], &[0b1_0000], b"");
+        let [_, system, ..] = counts(&broker);
+        let flood: Vec<u8> = (0..10_000).flat_map(|n| declare(&format!("n{n}"), b"")).collect();
+        assert_eq!(
+            refused(&broker, &[q, flood].concat()),
+            format!("506 RESOURCE_ERROR - the limit of {of} of this broker ({MAX}) is reached"),
+        );
+        within(broker.until(|state| state.connections().is_empty())).await;
+        let max = MAX as usize;
+        let expected = match of {
+            "queues" => [max, system, 0, 0],
+            "exchanges" => [1, system + max, 0, 0],
+            "bindings" => [1, system, max, 0],
+            // They are gone with their connection.
+            _ => [1, system, 0, 0],
+        };
+        assert_eq!(counts(&broker), expected, "{of}");
+        let other =
+            within(Connection::connect(&broker.url(), ConnectionProperties::default())).await.unwrap();
+        let channel = within(other.create_channel()).await.unwrap();
+        within(channel.basic_consume("q".into(), "c".into(), Default::default(), Default::default()))
+            .await
+            .unwrap();
+    }
+}
+
+/// An argument with 100,000 values of no octet takes some MB: few declarations are too many.
+#[tokio::test]
+async fn a_flood_of_arguments_stops_at_the_limit() {
+    let mut arguments = b"\x03x-aA".to_vec();
+    arguments.extend(100_000_u32.to_be_bytes());
+    arguments.extend([b'V'; 100_000]);
+    for (of, declare) in DECLARATIONS {
+        let limits = EntityLimits { octets: 20_000_000, ..EntityLimits::default() };
+        let broker = Broker::builder().entity_limits(limits).start().unwrap();
+        let q = declaration([50, 10], &["q"], &[0b1_0000], b"");
+        let [_, system, ..] = counts(&broker);
+        let flood: Vec<u8> = (0..100).flat_map(|n| declare(&format!("n{n}"), &arguments)).collect();
+        assert_eq!(
+            refused(&broker, &[q, flood].concat()),
+            "506 RESOURCE_ERROR - the limit of octets of names and arguments of this broker (20000000) is reached",
+        );
+        within(broker.until(|state| state.connections().is_empty())).await;
+        let [queues, exchanges, bindings, _] = counts(&broker);
+        let there = queues - 1 + exchanges - system + bindings;
+        assert!(if of == "consumers" { there == 0 } else { (1..20).contains(&there) }, "{there} {of}");
+    }
 }

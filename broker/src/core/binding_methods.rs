@@ -11,6 +11,7 @@ use actix_pika_actors::{
 use super::{
     ChannelAt, Core,
     dispatch::{Handled, unless},
+    entities::Entity,
     error::Failure,
     exchange_methods::check_not_default,
     keys::{ExchangeKey, VhostKey},
@@ -119,9 +120,20 @@ impl Core {
         if let Destination::Queue(queue) = destination {
             self.check_lock(at, queue)?;
         }
+        let counted = match self.count_entity(Entity::Binding, names.key, &names.arguments) {
+            Ok(counted) => Some(counted),
+            Err(_) if self.is_bound(source, destination, &names) => return Ok(()),
+            Err(full) => return Err(full),
+        };
         let Some(exchange) = self.topology.exchanges.get_mut(source) else { return Ok(()) };
-        exchange.router.bind(Binding { destination, key: names.key.into(), arguments: names.arguments });
+        let arguments = names.arguments;
+        exchange.router.bind(Binding { destination, key: names.key.into(), arguments, _counted: counted });
         Ok(())
+    }
+
+    fn is_bound(&self, source: ExchangeKey, destination: Destination, names: &BindingNames<'_>) -> bool {
+        let source = self.topology.exchanges.get(source);
+        source.is_some_and(|source| source.router.contains(destination, names.key, &names.arguments))
     }
 
     /// What is not there need not be unbound.
@@ -134,16 +146,10 @@ impl Core {
             Resource::Exchange(name) => self.topology.exchange(vhost, name).map(Destination::Exchange),
         };
         let Some(destination) = destination else { return Ok(()) };
-        let Some(exchange) = self.topology.exchanges.get_mut(source) else { return Ok(()) };
-        if let Destination::Queue(queue) = destination {
-            let is_bound = exchange.router.bindings().any(|binding| {
-                binding.destination == destination
-                    && *binding.key == *names.key
-                    && binding.arguments == names.arguments
-            });
-            if is_bound {
-                self.check_lock(at, queue)?;
-            }
+        if let Destination::Queue(queue) = destination
+            && self.is_bound(source, destination, names)
+        {
+            self.check_lock(at, queue)?;
         }
         let Some(exchange) = self.topology.exchanges.get_mut(source) else { return Ok(()) };
         if exchange.router.unbind(destination, names.key, &names.arguments) && self.is_unused(source) {

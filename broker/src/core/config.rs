@@ -1,6 +1,6 @@
 //! What a broker is started with.
 
-use super::line::Line;
+use super::{entities::EntityLimits, line::Line};
 
 /// What a [`Core`](super::Core) is started with.
 ///
@@ -21,6 +21,8 @@ pub struct CoreConfig {
     /// The octets that messages may take before who publishes is blocked, with an allowance for each message. 1 GiB unless
     /// set otherwise.
     pub memory_limit: Option<u64>,
+    /// How many queues, exchanges, bindings and consumers clients may declare.
+    pub entity_limits: EntityLimits,
     /// The largest body, if not that of the line.
     pub message_max: Option<u64>,
     /// The `frame_max` that is offered.
@@ -40,6 +42,7 @@ impl Default for CoreConfig {
             seed: 0,
             consumer_timeout: Some(30 * 60 * 1000),
             memory_limit: Some(1 << 30),
+            entity_limits: EntityLimits::default(),
             message_max: None,
             frame_max: 131_072,
             permits: Permits::default(),

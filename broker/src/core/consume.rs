@@ -10,6 +10,7 @@ use super::{
     ChannelAt, Core,
     arguments::{self, ConsumerArguments},
     dispatch::{Handled, unless},
+    entities::Entity,
     error::Failure,
     keys::{ConsumerKey, QueueKey},
     message::Name,
@@ -108,6 +109,7 @@ impl Core {
                 }
             }
         }
+        let counted = self.count_entity(Entity::Consumer, &tag, &table)?;
         Ok(Consumer {
             connection: at.connection,
             channel: at.number,
@@ -123,6 +125,7 @@ impl Core {
             timeout,
             cursor,
             filter,
+            _counted: counted,
         })
     }
 

@@ -13,6 +13,7 @@ use actix_pika_actors::{
 use super::{
     ChannelAt, Core, arguments,
     dispatch::{Handled, unless},
+    entities::{Counted, Entity},
     error::Failure,
     keys::{ExchangeKey, VhostKey},
     message::Name,
@@ -134,7 +135,8 @@ impl Core {
             self.check_access(at, Access::Write, Resource::Exchange(alternate))?;
         }
         declared.router.check(&declared.arguments).map_err(|text| Failure::channel(406, text))?;
-        self.add_exchange(vhost, name, declared, alternate);
+        let counted = self.count_entity(Entity::Exchange, name, &declared.arguments)?;
+        self.add_exchange(vhost, name, declared, alternate, Some(counted));
         Ok(())
     }
 
@@ -149,10 +151,17 @@ impl Core {
         let kind = router.name().into();
         let declared =
             Declared { kind, router, durable: true, auto_delete: false, internal, arguments: Table::new() };
-        self.add_exchange(vhost, name, declared, None);
+        self.add_exchange(vhost, name, declared, None, None);
     }
 
-    fn add_exchange(&mut self, vhost: VhostKey, name: &str, declared: Declared, alternate: Option<Name>) {
+    fn add_exchange(
+        &mut self,
+        vhost: VhostKey,
+        name: &str,
+        declared: Declared,
+        alternate: Option<Name>,
+        counted: Option<Counted>,
+    ) {
         let name: Name = name.into();
         let by_policy = self.alternate_by_policy(vhost, &name);
         let exchange = self.topology.exchanges.insert(Exchange {
@@ -168,6 +177,7 @@ impl Core {
             is_topic: &*declared.kind == "topic",
             kind: declared.kind,
             arguments: declared.arguments,
+            _counted: counted,
         });
         if let Some(vhost) = self.topology.vhosts.get_mut(vhost) {
             vhost.exchanges.insert(name, exchange);

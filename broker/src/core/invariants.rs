@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Core, keys::QueueKey};
+use super::{Core, entities::Entity, keys::QueueKey, names::is_reserved};
 
 impl Core {
     /// Checks that counts agree and that keys lead somewhere.
@@ -50,6 +50,18 @@ impl Core {
         }
         for (key, exchange) in &self.topology.exchanges {
             assert_eq!(self.topology.exchange(exchange.vhost, &exchange.name), Some(key));
+        }
+        let is_system = |name: &str| name.is_empty() || is_reserved(name);
+        let of_clients = || self.topology.exchanges.values().filter(|exchange| !is_system(&exchange.name));
+        let bound = self.topology.exchanges.values().filter(|exchange| !exchange.name.is_empty());
+        let bindings: usize = bound.map(|exchange| exchange.router.bindings().count()).sum();
+        for (entity, count) in [
+            (Entity::Queue, self.topology.queues.len()),
+            (Entity::Exchange, of_clients().count()),
+            (Entity::Binding, bindings),
+            (Entity::Consumer, self.consumers.len()),
+        ] {
+            assert_eq!(self.entities.count(entity), count as u64, "{entity:?}");
         }
         assert!(self.log.len() <= self.config.publish_log);
     }

@@ -22,6 +22,7 @@ mod deliver;
 mod delivery_timeout;
 mod dispatch;
 mod enqueue;
+mod entities;
 mod error;
 mod exchange_methods;
 mod faults;
@@ -62,13 +63,17 @@ mod transaction;
 mod unacked;
 mod users;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use slotmap::SlotMap;
 
 pub use self::{
     admin::Keep,
     config::{CoreConfig, Permits},
+    entities::EntityLimits,
     error::{Close, Failure},
     inspect::{BindingView, ConsumerView, ExchangeView, MessageView, Published, QueueView, StoredState},
     keys::ConnectionId,
@@ -90,6 +95,7 @@ pub(crate) use self::{
 };
 use self::{
     delayed::Delayed,
+    entities::Entities,
     faults::Faults,
     inspect::PublishLog,
     keys::{ConsumerKey, ExchangeKey, QueueKey},
@@ -136,6 +142,7 @@ pub struct Core {
     faults: Faults,
     log: PublishLog,
     memory: Memory,
+    entities: Arc<Entities>,
     low_on_memory: bool,
     walk: Walk<ExchangeKey, QueueKey>,
     /// The routing key of the last publish.
@@ -180,6 +187,7 @@ impl Core {
             faults: Faults::default(),
             log: PublishLog::new(config.publish_log),
             memory: Memory::default(),
+            entities: Arc::default(),
             low_on_memory: false,
             walk: Walk::default(),
             last_key: None,

@@ -14,6 +14,7 @@ use actix_pika_actors::{
 use super::{
     ChannelAt, Core, arguments,
     dispatch::{Handled, unless},
+    entities::Entity,
     error::Failure,
     exchange_methods::same_field,
     keys::{QueueKey, VhostKey},
@@ -194,6 +195,7 @@ impl Core {
         let checked = arguments::queue(&arguments, self.config.line, &resource)?;
         self.check_queue_limit(vhost, &name)?;
         arguments::check_kind(checked.fixed.kind, &arguments, self.config.line, flags, &resource)?;
+        let counted = self.count_entity(Entity::Queue, &name, &arguments)?;
         let policy = self.policy_of_queue(vhost, &name, checked.fixed.kind);
         let terms = checked.terms(self.config.line, &policy.options);
         let is_quorum = checked.fixed.kind == arguments::Kind::Quorum;
@@ -226,6 +228,7 @@ impl Core {
             kept: VecDeque::new(),
             timer: None,
             is_due: false,
+            _counted: counted,
         };
         let key = self.topology.queues.insert(record);
         if let Some(vhost) = self.topology.vhosts.get_mut(vhost) {
@@ -244,6 +247,7 @@ impl Core {
                 destination: Destination::Queue(queue),
                 key: name.clone(),
                 arguments: Table::new(),
+                _counted: None,
             };
             default.router.bind(binding);
         }

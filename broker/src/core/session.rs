@@ -6,6 +6,7 @@ use actix_pika_actors::Table;
 
 use super::{
     confirms::Confirms,
+    entities::Counted,
     keys::{ConsumerKey, QueueKey, VhostKey},
     message::{Message, Name},
     queue::{Stored, StreamFilter},
@@ -179,4 +180,5 @@ pub(crate) struct Consumer {
     pub(crate) cursor: u64,
     /// What it wants of a stream.
     pub(crate) filter: Option<StreamFilter>,
+    pub(crate) _counted: Counted,
 }

@@ -7,6 +7,7 @@ use slotmap::SlotMap;
 
 use super::{
     arguments::CheckedQueue,
+    entities::Counted,
     keys::{ConnectionId, ConsumerKey, ExchangeKey, QueueKey, VhostKey},
     message::Name,
     policies::{Applied, Policies},
@@ -51,6 +52,8 @@ pub(crate) struct Exchange {
     pub(crate) delays: bool,
     /// Topic permissions apply.
     pub(crate) is_topic: bool,
+    /// None for those that each virtual host has.
+    pub(crate) _counted: Option<Counted>,
 }
 
 /// A queue.
@@ -85,6 +88,7 @@ pub(crate) struct QueueRecord {
     pub(crate) timer: Option<Time>,
     /// It is in the list of queues to deliver from.
     pub(crate) is_due: bool,
+    pub(crate) _counted: Counted,
 }
 
 /// A dead message whose dead letters are not all taken.

@@ -5,7 +5,7 @@ use std::{fmt, io, net::IpAddr, sync::Arc};
 use super::handle::millis;
 #[cfg(feature = "tls")]
 use super::tls::TlsSettings;
-use crate::core::{CoreConfig, Line, Permits};
+use crate::core::{CoreConfig, EntityLimits, Line, Permits};
 
 /// Builds a [`Broker`](crate::Broker).
 ///
@@ -173,6 +173,19 @@ impl Builder {
     /// ```
     pub fn memory_limit(mut self, octets: Option<u64>) -> Self {
         self.config.memory_limit = octets;
+        self
+    }
+
+    /// Sets how many queues, exchanges, bindings and consumers clients may declare; 100,000 of each unless set. One more
+    /// closes its connection with 506.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::{Broker, core::EntityLimits};
+    /// let few = Broker::builder().entity_limits(EntityLimits { queues: 10, ..EntityLimits::default() });
+    /// ```
+    pub fn entity_limits(mut self, limits: EntityLimits) -> Self {
+        self.config.entity_limits = limits;
         self
     }
 

@@ -14,7 +14,7 @@ use super::{
     headers::{self, HeadersPattern, SortedHeaders},
     topic::Topics,
 };
-use crate::core::{Message, Name, Rules};
+use crate::core::{Message, Name, Rules, entities::Counted};
 
 /// The type of an exchange. `x-delayed-message` has one of these inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +75,13 @@ impl ExchangeType {
 }
 
 /// A binding. Destination, key and arguments are its identity.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Binding<D> {
     pub(crate) destination: D,
     pub(crate) key: Name,
     pub(crate) arguments: Table,
+    /// None for those of the default exchange.
+    pub(crate) _counted: Option<Counted>,
 }
 
 impl<D: PartialEq> Binding<D> {
@@ -155,8 +157,8 @@ impl<D: Copy + Ord> Router<D> {
 
     /// Adds a binding, and returns whether it is new.
     pub(crate) fn bind(&mut self, binding: Binding<D>) -> bool {
-        let Binding { destination, key, arguments } = &binding;
-        if self.bindings.iter().any(|known| known.is(destination, key, arguments)) {
+        let Binding { destination, key, arguments, .. } = &binding;
+        if self.contains(*destination, key, arguments) {
             return false;
         }
         match &mut self.index {
@@ -168,6 +170,17 @@ impl<D: Copy + Ord> Router<D> {
         }
         self.bindings.push(binding);
         true
+    }
+
+    /// Returns whether there is a binding.
+    pub(crate) fn contains(&self, destination: D, key: &str, arguments: &Table) -> bool {
+        // The default exchange has a binding for each queue: only those with the same key are looked at.
+        if let Index::Direct(keys) = &self.index
+            && !keys.get(key).is_some_and(|destinations| destinations.contains(&destination))
+        {
+            return false;
+        }
+        self.bindings.iter().any(|known| known.is(&destination, key, arguments))
     }
 
     /// Removes a binding, and returns whether it was there.

@@ -43,7 +43,12 @@ impl Exchanges {
     fn with(mut self, exchange: u32, kind: ExchangeType, bindings: &[(&str, To)]) -> Self {
         let mut router = Router::new(kind, Line::V3_10.rules(), &Table::new());
         for &(key, destination) in bindings {
-            assert!(router.bind(Binding { destination, key: key.into(), arguments: Table::new() }));
+            assert!(router.bind(Binding {
+                destination,
+                key: key.into(),
+                arguments: Table::new(),
+                _counted: None
+            }));
         }
         self.routers.insert(exchange, router);
         self
@@ -123,8 +128,12 @@ fn an_alternate_is_asked_if_no_binding_matches() {
 fn arguments_are_part_of_a_binding() {
     for kind in [Direct, Fanout, Topic, Headers, ConsistentHash] {
         let mut router = Router::new(kind, Line::V4_3.rules(), &Table::new());
-        let binding =
-            |arguments: &Table| Binding { destination: 1, key: "5".into(), arguments: arguments.clone() };
+        let binding = |arguments: &Table| Binding {
+            destination: 1,
+            key: "5".into(),
+            arguments: arguments.clone(),
+            _counted: None,
+        };
         let (one, two) = (Table::from([("a", 1), ("b", 2)]), Table::from([("a", 2)]));
         assert!(
             router.bind(binding(&one)) && router.bind(binding(&two)) && router.bind(binding(&Table::new()))
@@ -144,7 +153,12 @@ fn arguments_are_part_of_a_binding() {
 fn headers_bindings_stay_with_their_patterns() {
     let mut router = Router::new(Headers, Line::V4_0.rules(), &Table::new());
     for (destination, value) in [(1, "pdf"), (2, "png"), (3, "pdf")] {
-        router.bind(Binding { destination, key: "".into(), arguments: Table::from([("format", value)]) });
+        router.bind(Binding {
+            destination,
+            key: "".into(),
+            arguments: Table::from([("format", value)]),
+            _counted: None,
+        });
     }
     let to = |router: &Router<u32>, format: &str| {
         let mut found = Vec::new();
@@ -160,7 +174,7 @@ fn headers_bindings_stay_with_their_patterns() {
 fn a_hash_chooses_one_destination_by_weight() {
     let mut router = Router::new(ConsistentHash, Line::V3_10.rules(), &Table::new());
     for (destination, weight) in [(1, "1"), (2, "3")] {
-        router.bind(Binding { destination, key: weight.into(), arguments: Table::new() });
+        router.bind(Binding { destination, key: weight.into(), arguments: Table::new(), _counted: None });
     }
     let chosen = |router: &Router<u32>, key: &str| {
         let mut found = Vec::new();
@@ -171,7 +185,7 @@ fn a_hash_chooses_one_destination_by_weight() {
     let to_one = (0..4000).filter(|n| chosen(&router, &n.to_string()) == 1).count();
     assert!((900..1100).contains(&to_one), "{to_one}");
     // A second binding of the same queue changes nothing, and its removal takes all buckets.
-    router.bind(Binding { destination: 1, key: "50".into(), arguments: Table::new() });
+    router.bind(Binding { destination: 1, key: "50".into(), arguments: Table::new(), _counted: None });
     assert_eq!((0..4000).filter(|n| chosen(&router, &n.to_string()) == 1).count(), to_one);
     assert!(router.unbind(1, "50", &Table::new()));
     assert!((0..100).all(|n| chosen(&router, &n.to_string()) == 2));
@@ -182,7 +196,7 @@ fn a_hash_may_be_of_a_header_or_a_property() {
     let hashed = |arguments: Table, properties: &dyn Fn(usize) -> Properties| {
         let mut router = Router::new(ConsistentHash, Line::V3_10.rules(), &arguments);
         for destination in 0..8 {
-            router.bind(Binding { destination, key: "1".into(), arguments: Table::new() });
+            router.bind(Binding { destination, key: "1".into(), arguments: Table::new(), _counted: None });
         }
         let mut found = Vec::new();
         (0..100).for_each(|n| router.route("the same", &message(&properties(n)), &mut found));

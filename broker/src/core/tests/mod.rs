@@ -7,6 +7,7 @@ mod consumers;
 mod control;
 mod dead_letters;
 mod differences;
+mod entities;
 mod errors;
 mod headers;
 mod memory;

@@ -1,0 +1,97 @@
+//! How many entities clients may declare: exact, given back when one is gone, and without what the broker adds itself.
+
+use super::rig::Rig;
+use crate::core::{CoreConfig, EntityLimits, Keep, Line, Time};
+
+const ONE: EntityLimits =
+    EntityLimits { queues: 1, exchanges: 1, bindings: 1, consumers: 1, octets: 256 << 20 };
+
+fn rig(entity_limits: EntityLimits) -> Rig {
+    Rig::with(CoreConfig { entity_limits, ..CoreConfig::default() })
+}
+
+fn full(of: &str, at: &str) -> String {
+    format!("b0 close 506 RESOURCE_ERROR - the limit of {of} of this broker (1) is reached at {at}")
+}
+
+/// What is there may be declared again, and what is gone makes room.
+#[test]
+fn one_more_closes_its_connection_and_one_less_makes_room() {
+    for (of, at, first, more, less) in [
+        ("queues", "50 10", "b1 declare r", "b1 declare s", "a1 delete r"),
+        ("exchanges", "40 10", "b1 xdeclare x fanout", "b1 xdeclare y fanout", "a1 xdelete x"),
+        ("bindings", "50 20", "b1 bind q amq.topic k", "b1 bind q amq.topic l", "a1 unbind q amq.topic k"),
+        ("bindings", "40 30", "b1 bind q amq.fanout -", "b1 xbind amq.topic amq.fanout -", "a1 delete q"),
+        ("consumers", "60 20", "c1 consume q c", "b1 consume q d", "c1 cancel c"),
+        ("consumers", "60 20", "c1 consume q c", "b1 consume q d", "drop c"),
+    ] {
+        let queues = if of == "queues" { 1 } else { 2 };
+        let mut rig = rig(EntityLimits { queues, ..ONE });
+        if of != "queues" {
+            rig.prepare(&["a1 declare q"]);
+        }
+        rig.prepare(&[first]);
+        if of != "consumers" {
+            rig.prepare(&[first]);
+        }
+        rig.check(&[(more, &[&*full(of, at)])]);
+        rig.core.check_invariants();
+        rig.prepare(&["drop b", less]);
+        if less == "a1 delete q" {
+            rig.prepare(&["a1 declare q"]);
+        }
+        rig.prepare(&[more]);
+        rig.core.check_invariants();
+    }
+}
+
+/// Errors of the declaration itself come first, and a refused one is not counted.
+#[test]
+fn what_is_refused_is_not_counted() {
+    for line in [Line::V3_10, Line::V3_13, Line::V4_0, Line::V4_3] {
+        let mut rig = Rig::with(CoreConfig { line, entity_limits: ONE, ..CoreConfig::default() });
+        rig.prepare(&["a1 declare q"]);
+        rig.check(&[
+            (
+                "b1 declare r x-queue-type=Squorum",
+                &["b1 close 406 PRECONDITION_FAILED - invalid property 'non-durable' for queue 'r' in vhost '/' \
+                   at 50 10"],
+            ),
+            ("b1 close_ok", &[]),
+            ("b1 bind q no -", &["b1 close 404 NOT_FOUND - no exchange 'no' in vhost '/' at 50 20"]),
+            ("b1 close_ok", &[]),
+        ]);
+        rig.prepare(&["c1 consume q c exclusive", "c1 cancel c", "b1 consume q d", "b1 bind q amq.fanout k"]);
+        rig.core.check_invariants();
+    }
+}
+
+#[test]
+fn a_restart_and_the_end_of_a_virtual_host_make_room() {
+    let mut rig = rig(ONE);
+    let all = ["a1 declare q", "a1 xdeclare x fanout", "a1 bind q x k", "a1 consume q c"];
+    rig.prepare(&all);
+    rig.core.restart(Time::ZERO, Keep::Nothing);
+    rig.answers();
+    rig.prepare(&["drop a"]);
+    rig.core.check_invariants();
+    rig.prepare(&all);
+    assert!(rig.core.remove_vhost(Time::ZERO, "/") && rig.core.add_vhost("/"));
+    rig.answers();
+    rig.prepare(&["drop a"]);
+    rig.core.check_invariants();
+    rig.prepare(&all);
+}
+
+#[test]
+fn names_and_arguments_have_a_limit_together() {
+    let mut rig = rig(EntityLimits { octets: 1000, ..EntityLimits::default() });
+    let argument = format!("x-a=S{}", "a".repeat(600));
+    let declare = |name: &str| format!("b1 declare {name} {argument}");
+    rig.prepare(&[&declare("q"), &declare("q"), "a1 declare plain"]);
+    let closed = "b0 close 506 RESOURCE_ERROR - the limit of octets of names and arguments of this broker (1000) is \
+                  reached at 50 10";
+    rig.check(&[(&*declare("r"), &[closed])]);
+    rig.prepare(&["drop b", "a1 delete q", &declare("r")]);
+    rig.core.check_invariants();
+}
