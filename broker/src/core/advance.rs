@@ -27,6 +27,24 @@ impl Core {
         self.run();
     }
 
+    /// Gives up the timers of what is gone: a queue may be declared and deleted far more often than its time passes.
+    pub(super) fn drop_old_timers(&mut self) {
+        let Self { timers, topology, connections, delayed, .. } = self;
+        timers.retain(|at, timer| {
+            let queue = |key| topology.queues.get(key);
+            match timer {
+                Timer::Messages(key) => queue(key).is_some_and(|queue| queue.timer == Some(at)),
+                Timer::Idle(key) => queue(key).is_some_and(|queue| queue.idle_timer == Some(at)),
+                Timer::DeadLetters(key) => queue(key).is_some_and(|queue| !queue.kept.is_empty()),
+                Timer::Delayed => delayed.holds_until(at),
+                Timer::Unacked(connection, number) => connections
+                    .get(connection)
+                    .and_then(|connection| connection.channels.get(&number))
+                    .is_some_and(|channel| channel.watched == Some(at)),
+            }
+        });
+    }
+
     /// Runs the timers that are due, in their order, each at its time: a message that expires into another queue
     /// has its time to live there from then on.
     pub(super) fn run_timers(&mut self) {

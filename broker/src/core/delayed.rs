@@ -21,6 +21,11 @@ impl Delayed {
         self.messages.values().filter(|(of, _)| *of == exchange).count()
     }
 
+    /// Returns whether a message is due at a time.
+    pub(super) fn holds_until(&self, at: Time) -> bool {
+        self.messages.range((at, 0)..=(at, u64::MAX)).next().is_some()
+    }
+
     pub(super) fn clear(&mut self) {
         self.messages.clear();
     }

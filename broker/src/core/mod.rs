@@ -256,6 +256,9 @@ impl Core {
         if self.timers.next().is_some_and(|at| at <= self.now) {
             self.run_timers();
         }
+        if self.timers.are_many() {
+            self.drop_old_timers();
+        }
     }
 
     /// Returns how many octets of contents wait as outputs because a client has asked for them: whoever feeds the

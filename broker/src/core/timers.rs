@@ -22,11 +22,16 @@ pub(crate) enum Timer {
     Unacked(ConnectionId, u16),
 }
 
+/// So many timers are never too many.
+const FEW: usize = 1024;
+
 /// Timers by time, those of one time in the order in which they were set.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     heap: BinaryHeap<Reverse<(Time, u64, Timer)>>,
     set: u64,
+    /// With how many those that are no longer right are given up.
+    many: usize,
 }
 
 impl Timers {
@@ -37,6 +42,24 @@ impl Timers {
 
     pub(crate) fn next(&self) -> Option<Time> {
         self.heap.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// Returns whether so many were set since the last [`retain`](Self::retain) that those that are no longer right may
+    /// be most of them.
+    pub(crate) fn are_many(&self) -> bool {
+        self.heap.len() > self.many
+    }
+
+    /// Gives up the timers that are no longer right.
+    pub(crate) fn retain(&mut self, is_right: impl Fn(Time, Timer) -> bool) {
+        self.heap.retain(|Reverse((at, _, timer))| is_right(*at, *timer));
+        self.heap.shrink_to(FEW);
+        self.many = FEW.max(2 * self.heap.len());
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
     }
 
     /// Takes the next timer that is due.
@@ -66,5 +89,20 @@ mod tests {
         }
         assert_eq!(due, [channel(9), channel(1), channel(0)]);
         assert_eq!(timers.next(), Some(Time::from_millis(7)));
+    }
+
+    #[test]
+    fn those_that_are_no_longer_right_are_given_up() {
+        let mut timers = Timers::default();
+        for at in 0..=FEW as u64 {
+            timers.set(Time::from_millis(at), Timer::Delayed);
+        }
+        assert!(timers.are_many());
+        timers.retain(|at, _| at.as_millis() >= 2);
+        assert_eq!((timers.len(), timers.next()), (FEW - 1, Some(Time::from_millis(2))));
+        while !timers.are_many() {
+            timers.set(Time::ZERO, Timer::Delayed);
+        }
+        assert_eq!(timers.len(), 2 * (FEW - 1) + 1);
     }
 }

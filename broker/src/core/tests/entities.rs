@@ -95,3 +95,40 @@ fn names_and_arguments_have_a_limit_together() {
     rig.prepare(&["drop b", "a1 delete q", &declare("r")]);
     rig.core.check_invariants();
 }
+
+/// Queues and channels that come and go long before their timers are due.
+#[test]
+fn the_timers_of_what_is_gone_are_given_up() {
+    for line in [Line::V3_10, Line::V4_3] {
+        let mut rig = Rig::with(CoreConfig { line, ..CoreConfig::default() });
+        rig.prepare(&[
+            "a1 declare stays x-expires=I5000",
+            "a1 declare q durable x-queue-type=Squorum",
+            "a1 declare t x-message-ttl=I6000",
+            "a1 publish - q m",
+            "a1 publish - t m",
+            "a1 publish - q n",
+            "a2 get q",
+        ]);
+        for _ in 0..1_000 {
+            rig.prepare(&["b1 declare r x-expires=I1000000", "b1 delete r", "b2 get q", "b2 close"]);
+            rig.prepare(&["b1 declare r x-message-ttl=I1000000", "b1 publish - r m", "b1 delete r"]);
+        }
+        assert!(rig.core.timers.len() <= 1_025, "{}", rig.core.timers.len());
+        rig.check(&[
+            ("advance 4999", &[]),
+            ("a1 declare t x-message-ttl=I6000", &["a1 declared t 1 0"]),
+            ("a3 declare stays passive", &["a3 declared stays 0 0"]),
+            ("advance 1000", &[]),
+            ("advance 1", &[]),
+            ("a1 declare t x-message-ttl=I6000", &["a1 declared t 0 0"]),
+            ("advance 3998", &[]),
+            ("a3 declare stays passive", &["a3 declared stays 0 0"]),
+            ("advance 5000", &[]),
+            (
+                "a3 declare stays passive",
+                &["a3 close 404 NOT_FOUND - no queue 'stays' in vhost '/' at 50 10"],
+            ),
+        ]);
+    }
+}
