@@ -73,19 +73,13 @@ impl Core {
         channel: &super::session::Channel,
         unacked: &mut BTreeMap<QueueKey, usize>,
     ) {
-        use super::session::Mode;
-        let settled = match &channel.mode {
-            Mode::Transaction(transaction) => &transaction.settled[..],
-            _ => &[],
-        };
-        let settled = settled.iter().flat_map(|(_, taken)| taken.iter().map(|(_, delivered)| delivered));
         let mut used: BTreeMap<_, u32> = BTreeMap::new();
         let mut last = 0;
         for (tag, _) in channel.unacked.iter() {
             assert!(tag > last && tag <= channel.last_tag, "tags rise");
             last = tag;
         }
-        for delivered in channel.unacked.iter().map(|(_, delivered)| delivered).chain(settled) {
+        for delivered in channel.held() {
             if delivered.stored.is_some() {
                 *unacked.entry(delivered.queue).or_default() += 1;
             }

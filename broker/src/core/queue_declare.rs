@@ -23,6 +23,7 @@ use super::{
     permissions::Resource,
     queue::{Queue, Roster, Succession, Turns},
     routing::Binding,
+    session::Channel,
     settings::QueueKind,
     term::type_name,
     topology::{Destination, QueueRecord},
@@ -68,7 +69,7 @@ impl Core {
             return 0;
         }
         let channels = self.connections.values().flat_map(|connection| connection.channels.values());
-        let held = channels.flat_map(|channel| channel.unacked.iter()).map(|(_, delivered)| delivered);
+        let held = channels.flat_map(Channel::held);
         let held = held.filter(|delivered| delivered.queue == key && delivered.stored.is_some());
         let mut left = BTreeSet::new();
         let mut got = 0;

@@ -78,6 +78,18 @@ pub(crate) struct Channel {
     pub(crate) watched: Option<Time>,
 }
 
+impl Channel {
+    /// Returns the deliveries that are not settled, or only in an open transaction.
+    pub(crate) fn held(&self) -> impl Iterator<Item = &Delivered> {
+        let settled = match &self.mode {
+            Mode::Transaction(transaction) => &transaction.settled[..],
+            _ => &[],
+        };
+        let settled = settled.iter().flat_map(|(_, taken)| taken);
+        self.unacked.iter().map(|(_, delivered)| delivered).chain(settled.map(|(_, delivered)| delivered))
+    }
+}
+
 /// A name that is empty at first.
 pub(crate) type Name0 = Option<Name>;
 
