@@ -54,6 +54,9 @@ impl Core {
             let Some(stored) = queue.queue.take(self.now, &mut dead) else { break };
             self.hand_over(key, consumer, stored);
         }
+        if let Some(queue) = self.topology.queues.get_mut(key) {
+            queue.queue.end_round(&mut dead);
+        }
         self.bury(key, &mut dead);
         self.watch_messages(key);
     }

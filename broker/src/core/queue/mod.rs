@@ -127,6 +127,9 @@ impl Queue {
     #[inline]
     pub(crate) fn pass(&mut self, now: Time, message: Arc<Message>) -> Stored {
         self.unacked += 1;
+        if let Lines::Quorum(lines) = &mut self.lines {
+            lines.pass();
+        }
         let mut stored = self.stored(now, message);
         // A classic queue looks at what failed before only when it keeps the message.
         stored.redelivered &= !matches!(self.lines, Lines::Classic(_));
@@ -187,8 +190,19 @@ impl Queue {
                 if to_front { lines.put_back(stored) } else { lines.push(stored) }
             }
         }
-        self.enforce_limits(dead);
+        // A quorum queue looks at its limits when consumers have taken what they can.
+        if matches!(self.lines, Lines::Classic(_)) {
+            self.enforce_limits(dead);
+        }
         self.expire(now, dead);
+    }
+
+    /// Ends a round of deliveries.
+    #[inline]
+    pub(crate) fn end_round(&mut self, dead: &mut Vec<Dead>) {
+        if matches!(self.lines, Lines::Quorum(_)) {
+            self.enforce_limits(dead);
+        }
     }
 
     /// Drops the messages at the head that have expired. Those behind one that has not stay. Of strict priorities, each
@@ -283,6 +297,9 @@ impl Queue {
     pub(crate) fn purge(&mut self) -> usize {
         let ready = self.ready();
         while self.pop().is_some() {}
+        if let Lines::Quorum(lines) = &mut self.lines {
+            lines.begin_anew();
+        }
         ready
     }
 

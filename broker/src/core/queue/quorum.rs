@@ -52,8 +52,12 @@ impl TwoClasses {
 
     fn pop(&mut self) -> Option<Stored> {
         let stored = if self.next_is_high() { self.high.pop_front() } else { self.normal.pop_front() }?;
-        self.taken = if self.taken == HIGH_IN_A_ROW { 0 } else { self.taken + 1 };
+        self.count();
         Some(stored)
+    }
+
+    fn count(&mut self) {
+        self.taken = if self.taken == HIGH_IN_A_ROW { 0 } else { self.taken + 1 };
     }
 }
 
@@ -79,6 +83,20 @@ impl QuorumLines {
                 let priority = priority.unwrap_or(DEFAULT_PRIORITY).min(HIGHEST);
                 lines[usize::from(priority)].push_back(stored);
             }
+        }
+    }
+
+    /// A message goes past the empty lines, straight to a consumer: it is taken all the same.
+    pub(super) fn pass(&mut self) {
+        if let Others::TwoClasses(classes) = &mut self.others {
+            classes.count();
+        }
+    }
+
+    /// Forgets how many messages were taken, as a purge does.
+    pub(super) fn begin_anew(&mut self) {
+        if let Others::TwoClasses(classes) = &mut self.others {
+            classes.taken = 0;
         }
     }
 
