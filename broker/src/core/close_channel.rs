@@ -7,6 +7,7 @@ use super::{
     dispatch::Handled,
     error::{Close, Failure},
     keys::QueueKey,
+    message::Name,
     output::Output,
     queue::Return,
     session::{Channel, Delivered, Mode},
@@ -66,11 +67,7 @@ impl Core {
             .get_mut(at.connection)
             .and_then(|connection| connection.channels.remove(&at.number));
         if let Some(mut channel) = removed {
-            let mut unacked = channel.unacked.take_all();
-            if self.rules.quorum_returns_by_consumer {
-                // The consumers are gone, but their keys tell them apart.
-                unacked.sort_by_key(|(_, delivered)| (delivered.consumer.is_none(), delivered.consumer));
-            }
+            let unacked = channel.unacked.take_all();
             self.take_back(unacked, Return::ChannelClosed);
         }
     }
@@ -83,11 +80,12 @@ impl Core {
         if let Mode::Transaction(transaction) = std::mem::take(&mut channel.mode) {
             unacked.put_back(transaction.settled.into_iter().flat_map(|(_, taken)| taken));
         }
-        let unacked: Vec<(u64, Delivered)> = unacked.take_all();
+        let mut unacked: Vec<(u64, Delivered)> = unacked.take_all();
         let is_closing = channel.closing && why == Return::ChannelClosed;
         if let Some(reply) = channel.reply_consumer.take() {
             self.reply_addresses.remove(&reply.address);
         }
+        unacked.sort_by_cached_key(|(tag, delivered)| self.turn_of_consumer(*tag, delivered));
         // Queues that the channel does not consume from hear of its end when the close is complete.
         let consumed: Vec<QueueKey> = consumers
             .values()
@@ -99,11 +97,10 @@ impl Core {
             .into_iter()
             .partition(|(_, delivered)| !is_closing || consumed.contains(&delivered.queue));
         if let Ok(channel) = self.channel(at) {
-            channel.unacked.put_back(later);
-        }
-        let mut now = now;
-        if self.rules.quorum_returns_by_consumer {
-            now.sort_by_cached_key(|(_, delivered)| self.place_of_consumer(delivered));
+            // The client can no longer settle them: new tags keep the order.
+            for (tag, (_, delivered)) in (1..).zip(later) {
+                channel.unacked.push(tag, delivered);
+            }
         }
         // The messages come back before a queue is deleted with its last consumer.
         for consumer in consumers.values() {
@@ -115,13 +112,24 @@ impl Core {
         }
     }
 
-    /// The place of a consumer among those of its queue; behind all if there is none.
-    fn place_of_consumer(&self, delivered: &Delivered) -> usize {
-        let queue = self.topology.queues.get(delivered.queue);
-        queue
-            .zip(delivered.consumer)
-            .and_then(|(queue, key)| queue.roster.iter().position(|other| other == key))
-            .unwrap_or(usize::MAX)
+    /// When a quorum queue takes back what a consumer holds: by the place in the queue's list, or by the tag. Each
+    /// `basic.get` is a consumer behind that list, whose tag is the delivery tag as text.
+    fn turn_of_consumer(&self, tag: u64, delivered: &Delivered) -> Option<(usize, Name)> {
+        if self.is_classic(delivered.queue) {
+            return None;
+        }
+        let Some(key) = delivered.consumer else { return Some((self.behind_all(), tag.to_string().into())) };
+        let name = self.consumers.get(key)?.tag.clone();
+        if !self.rules.quorum_returns_by_consumer {
+            return Some((0, name));
+        }
+        let queue = self.topology.queues.get(delivered.queue)?;
+        let place = queue.roster.iter().position(|other| other == key);
+        Some((place.unwrap_or(usize::MAX), name))
+    }
+
+    fn behind_all(&self) -> usize {
+        if self.rules.quorum_returns_by_consumer { usize::MAX } else { 0 }
     }
 
     fn is_classic(&self, queue: QueueKey) -> bool {

@@ -89,7 +89,7 @@ fn deaths(
             entry.insert("count", count.saturating_add(1));
             entry
         }
-        None => first_death(death, message, unix_seconds),
+        None => first_death(rules, death, message, unix_seconds),
     };
     std::iter::once(first).chain(others).map(Value::Table).collect()
 }
@@ -98,9 +98,9 @@ fn into_table(value: Value) -> Option<Table> {
     if let Value::Table(table) = value { Some(table) } else { None }
 }
 
-fn first_death(death: &Death<'_>, message: &Message, unix_seconds: u64) -> Table {
-    let keys = std::iter::once(&message.routing_key).chain(&message.cc);
-    let keys: Vec<Value> = keys.map(|key| Value::LongString((&*octets_of(key)).into())).collect();
+fn first_death(rules: &Rules, death: &Death<'_>, message: &Message, unix_seconds: u64) -> Table {
+    let keys = keys_to_name(rules, message);
+    let keys: Vec<Value> = keys.into_iter().map(|key| Value::LongString((&*octets_of(key)).into())).collect();
     let mut entry = Table::new()
         .with("count", 1i64)
         .with("reason", death.reason)
@@ -112,6 +112,21 @@ fn first_death(death: &Death<'_>, message: &Message, unix_seconds: u64) -> Table
         entry.insert("original-expiration", expiration);
     }
     entry
+}
+
+/// The keys of a message that its death names. Each key of `BCC` takes away the first one that is equal, which may be a
+/// key that everybody knows.
+fn keys_to_name<'a>(rules: &Rules, message: &'a Message) -> Vec<&'a Name> {
+    if !rules.bcc_hides_first_key {
+        return std::iter::once(&message.routing_key).chain(&message.cc).collect();
+    }
+    let mut keys: Vec<&Name> = message.keys().collect();
+    for hidden in &message.bcc {
+        if let Some(at) = keys.iter().position(|key| *key == hidden) {
+            keys.remove(at);
+        }
+    }
+    keys
 }
 
 /// Returns whether a dead letter must not go to a queue: it has died there before, and no death since then, that one

@@ -87,6 +87,8 @@ pub struct Rules {
     pub last_death: bool,
     /// A dead letter with a new key loses its `CC`.
     pub dead_letter_drops_cc: bool,
+    /// A key of `BCC` hides the first equal one in `x-death`, even if that is the routing key or one of `CC`.
+    pub bcc_hides_first_key: bool,
     /// What a quorum queue drops at once because of its limits is dead-lettered in the opposite order.
     pub quorum_drops_reversed: bool,
     /// The limit in bytes of a quorum queue counts the properties, too.
@@ -129,7 +131,7 @@ pub struct Rules {
     /// for streams.
     pub credit_is_table: bool,
     /// Deliveries that a quorum queue takes back from a channel come in the order of its consumers, those of
-    /// `basic.get` last.
+    /// `basic.get` last. Otherwise, they come in the order of the consumers' tags.
     pub quorum_returns_by_consumer: bool,
     /// `x-queue-mode` has no meaning.
     pub queue_mode_ignored: bool,
@@ -225,6 +227,7 @@ const V3_10: Rules = Rules {
     death_order_reversed: true,
     last_death: false,
     dead_letter_drops_cc: true,
+    bcc_hides_first_key: false,
     quorum_drops_reversed: true,
     quorum_counts_properties: false,
     message_max: 128 << 20,
@@ -280,6 +283,7 @@ const V3_13: Rules = Rules {
     timeout_by_queue: true,
     last_death: true,
     dead_letter_drops_cc: false,
+    bcc_hides_first_key: true,
     stream_refuses_nack: false,
     stream_keeps_annotations: true,
     stream_sets_mode: true,
