@@ -1,5 +1,7 @@
 //! The beginning and the end of channels.
 
+use std::collections::BTreeSet;
+
 use actix_pika_actors::wire::method::{AMQPClass, channel};
 
 use super::{
@@ -87,7 +89,7 @@ impl Core {
         }
         unacked.sort_by_cached_key(|(tag, delivered)| self.turn_of_consumer(*tag, delivered));
         // Queues that the channel does not consume from hear of its end when the close is complete.
-        let consumed: Vec<QueueKey> = consumers
+        let consumed: BTreeSet<QueueKey> = consumers
             .values()
             .filter_map(|consumer| self.consumers.get(*consumer))
             .map(|consumer| consumer.queue)
@@ -103,9 +105,7 @@ impl Core {
             }
         }
         // The messages come back before a queue is deleted with its last consumer.
-        for consumer in consumers.values() {
-            self.leave_round(*consumer);
-        }
+        self.leave_rounds(consumers.values().copied());
         self.take_back(now, why);
         for consumer in consumers.into_values() {
             self.remove_consumer(consumer);

@@ -1,5 +1,7 @@
 //! `basic.consume` and `basic.cancel`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use actix_pika_actors::wire::{
     field_table::from_field_table,
     method::{AMQPClass, basic},
@@ -173,6 +175,27 @@ impl Core {
                 queue.exclusive_consumer = None;
             }
             self.make_due(consumer.queue);
+        }
+    }
+
+    /// Takes all consumers of a channel out of their queues, with one look at each queue.
+    pub(super) fn leave_rounds(&mut self, keys: impl Iterator<Item = ConsumerKey>) {
+        let mut left: BTreeMap<QueueKey, BTreeSet<ConsumerKey>> = BTreeMap::new();
+        let mut queues = Vec::new();
+        for key in keys {
+            let Some(consumer) = self.consumers.get(key) else { continue };
+            let of_queue = left.entry(consumer.queue).or_default();
+            if of_queue.is_empty() {
+                queues.push(consumer.queue);
+            }
+            of_queue.insert(key);
+        }
+        for key in queues {
+            let Some(queue) = self.topology.queues.get_mut(key) else { continue };
+            let gone = &left[&key];
+            queue.roster.remove_all(|consumer| gone.contains(&consumer));
+            queue.exclusive_consumer.take_if(|consumer| gone.contains(consumer));
+            self.make_due(key);
         }
     }
 

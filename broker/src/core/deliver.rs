@@ -1,6 +1,6 @@
 //! From queues to consumers.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use actix_pika_actors::Value;
 use bytes::Bytes;
@@ -157,12 +157,15 @@ impl Core {
         }
         // Those of one queue come back into its round in the order in which they left it.
         let queue_of = |key: &ConsumerKey| self.consumers.get(*key).map(|consumer| consumer.queue);
-        let queues: Vec<_> = consumers.iter().map(queue_of).collect();
+        let mut places = BTreeMap::new();
+        for (place, key) in consumers.iter().enumerate() {
+            places.entry(queue_of(key)).or_insert(place);
+        }
         consumers.sort_by_cached_key(|key| {
             let queue = queue_of(key);
             let record = queue.and_then(|queue| self.topology.queues.get(queue));
             let aside = record.and_then(|record| record.roster.set_aside_at(*key));
-            (queues.iter().position(|known| *known == queue), aside)
+            (places.get(&queue).copied(), aside)
         });
         for consumer in consumers {
             self.review_consumer(consumer);

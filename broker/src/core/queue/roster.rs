@@ -73,13 +73,18 @@ impl<C: Copy + Eq> Roster<C> {
     /// Removes a consumer, and returns whether it was there.
     pub(crate) fn remove(&mut self, consumer: C) -> bool {
         let before = self.consumers.len();
-        self.consumers.retain(|known| known.key != consumer);
-        self.leave(consumer);
-        if self.active == Some(consumer) {
+        self.remove_all(|known| known == consumer);
+        self.consumers.len() < before
+    }
+
+    /// Removes the consumers that are gone, in one pass: there may be many.
+    pub(crate) fn remove_all(&mut self, is_gone: impl Fn(C) -> bool) {
+        self.consumers.retain(|known| !is_gone(known.key));
+        self.leave(&is_gone);
+        if self.active.is_some_and(is_gone) {
             self.active = None;
         }
         self.choose_active();
-        self.consumers.len() < before
     }
 
     /// Returns the consumer that gets the next message. It goes behind the others of its priority.
@@ -131,7 +136,7 @@ impl<C: Copy + Eq> Roster<C> {
         let Some(known) = self.find(consumer) else { return };
         known.blocked = true;
         if !self.leaves_at_turn {
-            return self.leave(consumer);
+            return self.leave(|known| known == consumer);
         }
         if let Some(turn) = self.ready.iter_mut().find(|turn| turn.key == consumer && !turn.full) {
             turn.full = true;
@@ -196,10 +201,10 @@ impl<C: Copy + Eq> Roster<C> {
         }
     }
 
-    fn leave(&mut self, consumer: C) {
-        self.ready.retain(|turn| turn.key != consumer);
+    fn leave(&mut self, leaves: impl Fn(C) -> bool) {
+        self.ready.retain(|turn| !leaves(turn.key));
         self.full = self.ready.iter().filter(|turn| turn.full).count();
-        self.aside.retain(|aside| *aside != consumer);
+        self.aside.retain(|aside| !leaves(*aside));
     }
 
     /// The consumer that is active if the present one may be replaced.
@@ -218,6 +223,9 @@ impl<C: Copy + Eq> Roster<C> {
     }
 
     fn choose_active(&mut self) {
+        if self.turns == Turns::All {
+            return;
+        }
         let busy = self.consumers.iter().any(|consumer| Some(consumer.key) == self.active && consumer.busy);
         let fixed = self.active.is_some() && !self.takes_over();
         if !busy && !fixed {

@@ -105,3 +105,30 @@ fn a_higher_priority_takes_over_when_the_active_one_is_idle() {
     assert!(roster.remove('c') && roster.remove('d'));
     assert_eq!(roster.next(), Some('a'));
 }
+
+/// Whoever they are, and whoever is full.
+#[test]
+fn consumers_that_leave_together_leave_as_one_after_another() {
+    let succession = [Succession::Oldest, Succession::HighestPriority, Succession::TakesOver];
+    let all = [('a', 0), ('b', 2), ('c', 1), ('d', 2), ('e', 0)];
+    for turns in succession.map(Turns::SingleActive).into_iter().chain([Turns::All]) {
+        for leaves_at_turn in [false, true] {
+            for (gone, full) in (0..32).flat_map(|gone| (0..32).map(move |full| (gone, full))) {
+                let is = |set: u32, key: char| set & 1 << (key as u32 - 'a' as u32) != 0;
+                let build = || {
+                    let mut roster = Roster::new(turns, leaves_at_turn);
+                    all.iter().for_each(|&(key, priority)| roster.add(key, priority));
+                    all.iter().filter(|(key, _)| is(full, *key)).for_each(|(key, _)| roster.block(*key));
+                    roster
+                };
+                let (mut together, mut singly) = (build(), build());
+                together.remove_all(|key| is(gone, key));
+                all.iter().filter(|(key, _)| is(gone, *key)).for_each(|(key, _)| _ = singly.remove(*key));
+                let state = |roster: &mut Roster<char>| {
+                    (roster.active(), roster.peek(), roster.len(), next(roster, 6))
+                };
+                assert_eq!(state(&mut together), state(&mut singly), "{turns:?} {gone} {full}");
+            }
+        }
+    }
+}
