@@ -1,5 +1,7 @@
 //! Dead letters: the message that a queue publishes when one of its messages dies, and `x-death`.
 
+use std::collections::HashMap;
+
 use actix_pika_actors::{Table, Value};
 
 use super::{
@@ -20,8 +22,8 @@ struct Death<'a> {
 
 impl Death<'_> {
     fn is(&self, entry: &Table) -> bool {
-        text(entry, "queue") == Some(self.queue.as_bytes())
-            && text(entry, "reason") == Some(self.reason.as_bytes())
+        let is = |key: &str, name: &str| entry.get(key).and_then(octets) == Some(name.as_bytes());
+        is("queue", self.queue) && is("reason", self.reason)
     }
 }
 
@@ -77,12 +79,10 @@ fn deaths(
         // It is replaced.
         _ => Vec::new(),
     };
-    if rules.death_order_reversed && others.len() > 1 {
-        others.reverse();
+    if rules.deaths_grouped && others.len() > 1 {
+        others = grouped(others);
     }
     let repeated = others.iter().position(|entry| death.is(entry)).map(|at| others.remove(at));
-    // A forged array may have it twice.
-    others.retain(|entry| !death.is(entry));
     let first = match repeated {
         Some(mut entry) => {
             let count = entry.get("count").and_then(Value::as_i64).unwrap_or(0);
@@ -92,6 +92,43 @@ fn deaths(
         None => first_death(rules, death, message, unix_seconds),
     };
     std::iter::once(first).chain(others).map(Value::Table).collect()
+}
+
+/// Merges the entries of one queue and reason into the first of them, which counts them if it has no count, and turns
+/// the order around.
+fn grouped(entries: Vec<Table>) -> Vec<Table> {
+    let mut groups: Vec<(Table, i64)> = Vec::new();
+    let mut places = HashMap::new();
+    for entry in entries {
+        let place = *places.entry(["queue", "reason"].map(|key| part(&entry, key))).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some((_, merged)) => *merged += 1,
+            None => groups.push((entry, 1)),
+        }
+    }
+    let counted = groups.into_iter().rev().map(|(mut entry, merged)| {
+        if entry.get("count").is_none() {
+            entry.insert("count", merged);
+        }
+        entry
+    });
+    counted.collect()
+}
+
+/// What a field of an entry is compared by. Strings and arrays of octets are alike.
+fn part(entry: &Table, key: &str) -> Option<Vec<u8>> {
+    entry.get(key).map(|value| match octets(value) {
+        Some(octets) => octets.to_vec(),
+        None => format!("{value:?}").into_bytes(),
+    })
+}
+
+fn octets(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::LongString(text) => Some(text.as_bytes()),
+        Value::ByteArray(octets) => Some(octets),
+        _ => None,
+    }
 }
 
 fn into_table(value: Value) -> Option<Table> {

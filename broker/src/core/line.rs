@@ -81,8 +81,9 @@ pub struct Rules {
     pub single_active_by_priority: bool,
     /// A message may be published with an `x-death` that goes on.
     pub published_death_counts: bool,
-    /// Each death turns the order of the other entries of `x-death` around, if there are two or more.
-    pub death_order_reversed: bool,
+    /// Each death merges the other entries of `x-death` by queue and reason, if there are two or more, and turns their
+    /// order around.
+    pub deaths_grouped: bool,
     /// Dead letters have `x-last-death-queue` and the two others.
     pub last_death: bool,
     /// A dead letter with a new key loses its `CC`.
@@ -224,7 +225,7 @@ const V3_10: Rules = Rules {
     quorum_priorities: QuorumPriorities::None,
     single_active_by_priority: false,
     published_death_counts: true,
-    death_order_reversed: true,
+    deaths_grouped: true,
     last_death: false,
     dead_letter_drops_cc: true,
     bcc_hides_first_key: false,
@@ -303,7 +304,7 @@ const V4_0: Rules = Rules {
     quorum_priorities: QuorumPriorities::TwoClasses,
     single_active_by_priority: true,
     published_death_counts: false,
-    death_order_reversed: false,
+    deaths_grouped: false,
     headers_sorted: true,
     queue_type_added: true,
     queue_limit_checked_first: false,

@@ -211,8 +211,9 @@ fn a_forged_array_does_not_break_anything() {
     for (entries, expected) in [
         (vec![entry(i64::MAX.into())], format!("q1:expired:{}", i64::MAX)),
         (vec![entry("many".into())], "q1:expired:1".to_owned()),
-        (vec![entry(5.into()), entry(7.into())], "q1:expired:8".to_owned()),
+        (vec![entry(5.into()), entry(7.into())], "q1:expired:6".to_owned()),
         (vec![Table::new().into(), 1.into()], "q1:expired:1 -:-:-1".to_owned()),
+        (vec![Table::new().into(); 2], "q1:expired:1 -:-:2".to_owned()),
     ] {
         let mut traveller = Traveller::new(Line::V3_10, &Properties::new().with_header("x-death", entries));
         traveller.die("q1", Expired);

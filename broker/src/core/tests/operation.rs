@@ -305,8 +305,8 @@ fn value_of(text: &str) -> Value {
         "d" => Value::Double(value.parse().unwrap()),
         "T" => Value::Timestamp(value.parse().unwrap()),
         "S" => Value::from(value.replace('~', " ")),
-        // An array of one table.
-        "A" if value.starts_with('F') => Value::Array(vec![value_of(value)]),
+        // Tables have commas of their own.
+        "A" if value.starts_with('F') => Value::Array(value.split('|').map(value_of).collect()),
         "A" => Value::Array(value.split(',').filter(|value| !value.is_empty()).map(value_of).collect()),
         "V" => Value::Void,
         other => panic!("no type {other}"),
