@@ -68,7 +68,7 @@ pytest() {
 # results.py makes of one, to $report.
 
 install_pika() {
-    python pika==1.3.2
+    python pika==1.3.2 gevent==26.9.0 tornado==6.6.1
     debian trixie python-pika python-pika_1.3.2.orig.tar.gz
     sed -i "s/5672/int(__import__('os').environ['AMQP_PORT'])/" "$folder/source/tests/base/async_test_base.py" \
         "$folder/source/tests/acceptance/blocking_adapter_test.py"
@@ -181,7 +181,7 @@ run_java() {
 
 # Runs a suite on one side: run_on NAME-OF-THE-SIDE PORT.
 run_on() {
-    local report=$base/results/$suite.$1 port=$2
+    local report=$results/$suite.$1 port=$2
     rm -f "$report"
     # Failing tests are no failure here: they are compared.
     (cd "$folder/source" && export -f "run_$suite" pytest && export folder report port tools class_path &&
@@ -225,15 +225,15 @@ compare() {
         start_broker
         run_on broker "$broker_port"
         tries=$((tries - 1))
-        if counts=$(python3 "$tools/results.py" compare "$base/results/$suite".{node,broker}.tests 2>"$base/results/$suite.differences"); then
+        if counts=$(python3 "$tools/results.py" compare "$results/$suite".{node,broker}.tests 2>"$results/$suite.differences"); then
             break
         elif [ "$tries" = 0 ]; then
-            cat "$base/results/$suite.differences" >&2
-            printf '%-12s %6s %8s %6s\n' "$suite" $counts >>"$base/results/table"
+            cat "$results/$suite.differences" >&2
+            printf '%-12s %6s %8s %6s\n' "$suite" $counts >>"$results/table"
             return 1
         fi
     done
-    printf '%-12s %6s %8s %6s\n' "$suite" $counts >>"$base/results/table"
+    printf '%-12s %6s %8s %6s\n' "$suite" $counts >>"$results/table"
 }
 
 line=3.10 select=(ensure rabbitmq)
@@ -241,8 +241,9 @@ case ${1:-} in
     3.10) shift ;;
     [0-9]*) line=$1 select=("$1" ensure); shift ;;
 esac
-mkdir -p "$base/results"
-printf '%-12s %6s %8s %6s\n' suite node broker both >"$base/results/table"
+results=$base/results/$line
+mkdir -p "$results"
+printf '%-12s %6s %8s %6s\n' suite node broker both >"$results/table"
 url=$("$root/scripts/broker.sh" "${select[@]}")
 node_port=${url##*:} node_port=${node_port%%/*}
 (cd "$root" && cargo build --quiet --package actix-pika-broker --target-dir "$root/target")
@@ -255,5 +256,5 @@ for each in ${*:-$suites}; do
     esac
 done
 say "passing tests, with RabbitMQ $line:"
-cat "$base/results/table"
+cat "$results/table"
 exit $status
