@@ -27,9 +27,11 @@ pub enum Line {
 pub enum GoneAtCommit {
     /// The queue is looked up again by its name. A mandatory message that has none left is returned.
     LookedUp,
-    /// The commit fails, also if there is a queue of that name again.
-    Refused,
-    /// The connection is closed. If there is a queue of that name again, the commit fails.
+    /// A classic queue fails the commit, and a stream closes the connection, also if there is a queue of that name
+    /// again. A quorum queue of that name gets the message; without one, it is dropped.
+    ByKind,
+    /// The connection is closed. If there is a queue of that name and kind again, it gets the message, but a classic queue
+    /// fails the commit.
     Fatal,
 }
 
@@ -276,7 +278,7 @@ const V3_10: Rules = Rules {
 
 // Read in the source, not asked. It may differ in more.
 const V3_13: Rules = Rules {
-    gone_at_commit: GoneAtCommit::Refused,
+    gone_at_commit: GoneAtCommit::ByKind,
     version: "3.13.7",
     unknown_type_closes_connection: false,
     integer_equals_float: false,

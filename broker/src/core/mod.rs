@@ -42,6 +42,7 @@ mod octets;
 mod output;
 mod permissions;
 mod policies;
+mod pretty;
 mod properties;
 mod publish;
 mod queue;

@@ -15,7 +15,7 @@ use super::{
     output::Output,
     permissions::Resource,
     properties::sorted,
-    session::{ChannelState, Mode, Routed, Uncommitted},
+    session::{ChannelState, Mode, Routed, Target, Uncommitted},
     term::type_name,
     time::Time,
     users::Access,
@@ -167,10 +167,11 @@ impl Core {
         let queues = self.route(exchange, &message);
         let mandatory = publish.mandatory;
         if matches!(self.channel(at)?.mode, Mode::Transaction(_)) {
-            let queues = queues
-                .into_iter()
-                .filter_map(|key| Some((key, self.topology.queues.get(key)?.name.clone())))
-                .collect();
+            let target = |key| {
+                let queue = self.topology.queues.get(key)?;
+                Some(Target { key, name: queue.name.clone(), kind: queue.queue.settings().kind.clone() })
+            };
+            let queues = queues.into_iter().filter_map(target).collect();
             if let Mode::Transaction(transaction) = &mut self.channel(at)?.mode {
                 transaction.publishes.push(Uncommitted { message, mandatory, queues, replied });
             }

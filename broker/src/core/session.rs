@@ -10,6 +10,7 @@ use super::{
     keys::{ConsumerKey, QueueKey, VhostKey},
     message::{Message, Name},
     queue::{Stored, StreamFilter},
+    settings::QueueKind,
     time::Time,
     unacked::Unacked,
 };
@@ -125,13 +126,21 @@ pub(crate) struct Transaction {
     pub(crate) settled: Vec<(Settle, Vec<(u64, Delivered)>)>,
 }
 
-/// A publish of a transaction. A queue may be gone at the commit, or another one may have its name.
+/// A publish of a transaction.
 #[derive(Debug)]
 pub(crate) struct Uncommitted {
     pub(crate) message: Arc<Message>,
     pub(crate) mandatory: bool,
-    pub(crate) queues: Vec<(QueueKey, Name)>,
+    pub(crate) queues: Vec<Target>,
     pub(crate) replied: bool,
+}
+
+/// A queue that a message is to go to. It may be gone at the commit, or another one may have its name.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) key: QueueKey,
+    pub(crate) name: Name,
+    pub(crate) kind: QueueKind,
 }
 
 /// A message and the queues that it goes to.

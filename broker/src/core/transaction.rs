@@ -1,13 +1,19 @@
 //! `tx.select`, `commit` and `rollback`.
 
+use std::mem::discriminant;
+
 use actix_pika_actors::wire::method::{AMQPClass, tx};
 
 use super::{
     ChannelAt, Core,
     dispatch::Handled,
     error::Failure,
+    keys::{QueueKey, VhostKey},
     line::GoneAtCommit,
-    session::{Mode, Routed, Transaction, Uncommitted},
+    names::queue_text,
+    pretty::Pretty,
+    session::{Mode, Routed, Target, Transaction, Uncommitted},
+    settings::QueueKind,
     term::print_binary,
 };
 
@@ -44,25 +50,50 @@ impl Core {
         let vhost = self.connection(at)?.vhost;
         let mut taken = true;
         let mut queues = Vec::with_capacity(routed.len());
-        for (key, name) in routed {
-            if self.topology.queues.contains_key(key) {
-                queues.push(key);
+        for target in routed {
+            if self.topology.queues.contains_key(target.key) {
+                queues.push(target.key);
                 continue;
             }
-            let of_that_name = self.topology.queue(vhost, &name);
-            match (self.rules.gone_at_commit, of_that_name) {
-                (GoneAtCommit::LookedUp, found) => queues.extend(found),
-                (GoneAtCommit::Fatal, None) => {
-                    let vhost = print_binary(self.topology.vhost_name(vhost).as_bytes());
-                    let name = print_binary(name.as_bytes());
-                    let text =
-                        format!("failed to deliver message: {{not_found,{{resource,{vhost},queue,{name}}}}}");
-                    return Err(Failure::connection(506, text));
-                }
-                (GoneAtCommit::Refused | GoneAtCommit::Fatal, _) => (taken, mandatory) = (false, false),
+            match self.instead_of(vhost, &target)? {
+                Instead::Queue(found) => queues.push(found),
+                Instead::Nothing => {}
+                Instead::NoReturn => mandatory = false,
+                Instead::Refusal => (taken, mandatory) = (false, false),
             }
         }
         Ok(self.deliver_to(at, Routed { message, mandatory, queues, replied }) && taken)
+    }
+
+    /// What a queue that is gone stands for.
+    fn instead_of(&self, vhost: VhostKey, target: &Target) -> Result<Instead, Failure> {
+        let found = self.topology.queue(vhost, &target.name);
+        let is_same = |key: &QueueKey| {
+            let queue = self.topology.queues.get(*key);
+            queue
+                .is_some_and(|queue| discriminant(&queue.queue.settings().kind) == discriminant(&target.kind))
+        };
+        let same = found.filter(is_same);
+        let vhost = self.topology.vhost_name(vhost);
+        Ok(match (self.rules.gone_at_commit, &target.kind) {
+            (GoneAtCommit::LookedUp, _) => found.map_or(Instead::Nothing, Instead::Queue),
+            (GoneAtCommit::ByKind, QueueKind::Classic { .. }) => Instead::Refusal,
+            (GoneAtCommit::ByKind, QueueKind::Quorum { .. }) => {
+                same.map_or(Instead::NoReturn, Instead::Queue)
+            }
+            (GoneAtCommit::ByKind, QueueKind::Stream { .. }) => {
+                let text = format!("Stream not found for {}", queue_text(&vhost, &target.name));
+                return Err(Failure::connection(506, text));
+            }
+            (GoneAtCommit::Fatal, _) if found.is_none() => {
+                let text = "failed to deliver message: ";
+                let term = not_found(&vhost, &target.name).behind(text.len());
+                return Err(Failure::connection(506, format!("{text}{term}")));
+            }
+            (GoneAtCommit::Fatal, _) if same.is_none() => return Err(Failure::connection(541, "")),
+            (GoneAtCommit::Fatal, QueueKind::Classic { .. }) => Instead::Refusal,
+            (GoneAtCommit::Fatal, _) => same.map_or(Instead::Nothing, Instead::Queue),
+        })
     }
 
     /// Forgets publishes, and puts what was settled back as outstanding.
@@ -79,4 +110,20 @@ impl Core {
             _ => Err(Failure::channel(406, "channel is not transactional")),
         }
     }
+}
+
+/// What becomes of a message for a queue that is gone.
+enum Instead {
+    Queue(QueueKey),
+    Nothing,
+    /// It is dropped, and does not come back even if it is mandatory.
+    NoReturn,
+    /// The commit fails.
+    Refusal,
+}
+
+fn not_found(vhost: &str, queue: &str) -> Pretty {
+    let binary = |name: &str| Pretty::Atomic(print_binary(name.as_bytes()));
+    let resource = vec![binary(vhost), Pretty::Atomic("queue".into()), binary(queue)];
+    Pretty::Tuple("not_found".into(), vec![Pretty::Tuple("resource".into(), resource)])
 }
