@@ -69,6 +69,7 @@ impl Core {
         let resource = queue_text(&self.topology.vhost_name(queue.vhost), &queue.name);
         let ConsumerArguments { priority, offset, timeout } =
             arguments::consumer(&table, settings, &resource)?;
+        let fails = self.rules.credit_is_table && arguments::has_credit(&table);
         let mut cursor = 0;
         let mut filter = None;
         match settings.kind {
@@ -79,10 +80,17 @@ impl Core {
                 if taken {
                     return Err(Failure::channel(403, format!("{resource} in exclusive use")));
                 }
+                if fails {
+                    self.crash_queue(key, at);
+                    return Err(Failure::connection(541, ""));
+                }
             }
             QueueKind::Quorum { .. } => {
                 if is_shared {
                     return Err(Failure::connection(540, format!("{resource} does not support global qos")));
+                }
+                if fails {
+                    return Err(Failure::connection(541, ""));
                 }
                 if prefetch == 0 {
                     prefetch = QUORUM_PREFETCH;

@@ -11,6 +11,7 @@ use super::{
     ChannelAt, Core, Outgoing,
     keys::{ConsumerKey, QueueKey},
     output::Output,
+    queue::Return,
     timers::Timer,
     topology::Destination,
 };
@@ -30,6 +31,35 @@ impl Core {
             self.cancel_by_broker(consumer);
         }
         queue.queue.ready()
+    }
+
+    /// The process of a classic queue fails and begins anew: without consumers, and with what a restart leaves. The
+    /// connection that has brought it about is closed, and hears of nothing else.
+    pub(super) fn crash_queue(&mut self, key: QueueKey, by: ChannelAt) {
+        let mut returned = Vec::new();
+        for channel in self.connections.values_mut().flat_map(|connection| connection.channels.values_mut()) {
+            let held = channel.held_mut().filter(|delivered| delivered.queue == key);
+            returned.extend(held.filter_map(|delivered| delivered.stored.take()));
+        }
+        let Some(queue) = self.topology.queues.get_mut(key) else { return };
+        let mut consumers: Vec<ConsumerKey> = queue.roster.iter().collect();
+        for consumer in &consumers {
+            queue.roster.remove(*consumer);
+        }
+        queue.exclusive_consumer = None;
+        queue.queue.requeue(self.now, returned, Return::ConnectionLost, &mut Vec::new());
+        if queue.durable {
+            queue.queue.restart(self.now, false);
+        } else {
+            queue.queue.purge();
+        }
+        consumers.sort_by_key(|key| self.consumers.get(*key).map(|consumer| consumer.tag.clone()));
+        for consumer in consumers {
+            self.cancel_by_broker(consumer);
+        }
+        self.notices.retain(|notice| notice.connection != by.connection);
+        self.watch_messages(key);
+        self.use_queue(key);
     }
 
     /// Ends a consumer whose queue is gone, and tells its client if that wants to know.

@@ -130,8 +130,8 @@ pub struct Rules {
     pub stream_keeps_annotations: bool,
     /// A stream gives messages without a delivery mode the mode 1.
     pub stream_sets_mode: bool,
-    /// `x-credit` of a consumer has to be a table, and one without a credit; others end the connection with 541, but not
-    /// for streams.
+    /// `x-credit` of a consumer has to be a table, and one without a credit; others end the connection with 541, and a
+    /// classic queue begins anew. Streams do not look at it.
     pub credit_is_table: bool,
     /// Deliveries that a quorum queue takes back from a channel come in the order of its consumers, those of
     /// `basic.get` last. Otherwise, they come in the order of the consumers' tags.

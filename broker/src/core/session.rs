@@ -89,6 +89,16 @@ impl Channel {
         let settled = settled.iter().flat_map(|(_, taken)| taken);
         self.unacked.iter().map(|(_, delivered)| delivered).chain(settled.map(|(_, delivered)| delivered))
     }
+
+    pub(crate) fn held_mut(&mut self) -> impl Iterator<Item = &mut Delivered> {
+        let settled = match &mut self.mode {
+            Mode::Transaction(transaction) => &mut transaction.settled[..],
+            _ => &mut [],
+        };
+        let settled = settled.iter_mut().flat_map(|(_, taken)| taken);
+        let unacked = self.unacked.iter_mut().map(|(_, delivered)| delivered);
+        unacked.chain(settled.map(|(_, delivered)| delivered))
+    }
 }
 
 /// A name that is empty at first.

@@ -24,7 +24,7 @@ pub(crate) use self::{
     equivalence::{same_arguments, same_queue},
     options::{Fixed, Kind, QueueOptions},
 };
-use super::{Failure, Line, QueueKind, QueueSettings, queue::OffsetSpec};
+use super::{Failure, Line, QueueSettings, queue::OffsetSpec};
 
 const LARGEST_SEGMENT: i64 = 3_000_000_000;
 /// The octets of the filter that a chunk of a stream may have.
@@ -216,23 +216,19 @@ pub(crate) fn consumer(
     {
         return Err(Failure::connection(541, ""));
     }
-    let is_stream = matches!(settings.kind, QueueKind::Stream { .. });
-    if !is_stream && settings.line.rules().credit_is_table && value("x-credit").is_some_and(means_credit) {
-        return Err(Failure::connection(541, ""));
-    }
     check_foreign(arguments, keys.consumer, |keys| keys.consumer, settings.line, keys.module, resource)?;
     Ok(found)
 }
 
-/// Whether the node would look at it: it is no table, or one with a credit.
-fn means_credit(value: &Value) -> bool {
-    match value {
+/// Returns whether there is an `x-credit` that is no table, or one with a credit.
+pub(crate) fn has_credit(arguments: &Table) -> bool {
+    arguments.get("x-credit").is_some_and(|value| match value {
         Value::Table(table) => {
             matches!(table.get("credit"), Some(Value::LongLongInt(_)))
                 && matches!(table.get("drain"), Some(Value::Boolean(_)))
         }
         _ => true,
-    }
+    })
 }
 
 fn offset(value: &Value, line: Line) -> Result<OffsetSpec, Refusal> {
