@@ -1,5 +1,6 @@
 package com.rabbitmq.client.test;
 
+import com.rabbitmq.client.Connection;
 import com.rabbitmq.client.ConnectionFactory;
 import org.junit.runner.Description;
 import org.junit.runner.JUnitCore;
@@ -31,6 +32,12 @@ public class Runner extends RunListener {
     }
 
     public static void main(String[] names) throws Exception {
+        // What an earlier run has left behind.
+        try (Connection connection = factory().newConnection()) {
+            for (String queue : new String[] {"foo", "bar", "queue.ttl"}) {
+                connection.createChannel().queueDelete(queue);
+            }
+        }
         for (String name : names) {
             JUnitCore core = new JUnitCore();
             core.addListener(new Runner());
