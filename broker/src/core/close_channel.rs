@@ -1,6 +1,6 @@
 //! The beginning and the end of channels.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actix_pika_actors::wire::method::{AMQPClass, channel};
 
@@ -8,11 +8,11 @@ use super::{
     ChannelAt, Core,
     dispatch::Handled,
     error::{Close, Failure},
-    keys::QueueKey,
+    keys::{ConsumerKey, QueueKey},
     message::Name,
     output::Output,
     queue::Return,
-    session::{Channel, Delivered, Mode},
+    session::{Channel, Delivered, Ending, Mode},
     settings::QueueKind,
 };
 
@@ -40,18 +40,17 @@ impl Core {
     /// The client closes a channel.
     pub(super) fn close_channel(&mut self, at: ChannelAt) -> Handled {
         self.send_confirms(at);
-        self.end_channel(at, Return::ChannelClosed);
         self.forget_channel(at);
         Ok(Some(AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {}))))
     }
 
-    /// The broker closes a channel.
+    /// The broker closes a channel. Until `close-ok` its consumers of quorum queues and streams stay, and get messages.
     pub(super) fn close_channel_with(&mut self, at: ChannelAt, close: Close) {
         let Ok(channel) = self.channel(at) else { return };
-        if channel.closing {
+        if channel.ending != Ending::No {
             return;
         }
-        channel.closing = true;
+        channel.ending = Ending::Closing;
         let close = channel::Close {
             reply_code: close.code,
             reply_text: close.reply_text(),
@@ -60,54 +59,73 @@ impl Core {
         };
         self.send_confirms(at);
         self.send(at, Output::Method(AMQPClass::Channel(channel::AMQPMethod::Close(close))));
-        self.end_channel(at, Return::ChannelClosed);
+        self.leave_classic_queues(at, Return::ChannelClosed);
     }
 
     pub(super) fn forget_channel(&mut self, at: ChannelAt) {
-        let removed = self
-            .connections
-            .get_mut(at.connection)
-            .and_then(|connection| connection.channels.remove(&at.number));
-        if let Some(mut channel) = removed {
-            let unacked = channel.unacked.take_all();
-            self.take_back(unacked, Return::ChannelClosed);
+        self.end_channels(&[at], Return::ChannelClosed);
+        if let Some(connection) = self.connections.get_mut(at.connection) {
+            connection.channels.remove(&at.number);
         }
     }
 
-    /// Cancels the consumers of a channel and takes its unacked deliveries back.
-    pub(super) fn end_channel(&mut self, at: ChannelAt, why: Return) {
-        let Ok(channel) = self.channel(at) else { return };
+    /// Cancels the consumers of channels and takes their unacked deliveries back. The classic queues are first, and
+    /// their dead letters may go to consumers of other queues that are about to end, and come back with those.
+    pub(super) fn end_channels(&mut self, ends: &[ChannelAt], why: Return) {
+        let mut has_both = false;
+        for at in ends {
+            let Ok(channel) = self.channel(*at) else { continue };
+            channel.ending = Ending::Silent;
+            has_both |= self.leave_classic_queues(*at, why);
+        }
+        while has_both && self.step() {}
+        for at in ends {
+            self.leave_other_queues(*at, why);
+        }
+    }
+
+    /// Ends what a channel has to do with the classic queues that it consumes from. Returns whether there were some, and
+    /// it consumes from others, too.
+    fn leave_classic_queues(&mut self, at: ChannelAt, why: Return) -> bool {
+        let Ok(channel) = self.channel(at) else { return false };
         let consumers = std::mem::take(&mut channel.consumers);
         let mut unacked = std::mem::take(&mut channel.unacked);
         if let Mode::Transaction(transaction) = std::mem::take(&mut channel.mode) {
             unacked.put_back(transaction.settled.into_iter().flat_map(|(_, taken)| taken));
         }
-        let mut unacked: Vec<(u64, Delivered)> = unacked.take_all();
-        let is_closing = channel.closing && why == Return::ChannelClosed;
         if let Some(reply) = channel.reply_consumer.take() {
             self.reply_addresses.remove(&reply.address);
         }
-        unacked.sort_by_cached_key(|(tag, delivered)| self.turn_of_consumer(*tag, delivered));
-        // Queues that the channel does not consume from hear of its end when the close is complete.
-        let consumed: BTreeSet<QueueKey> = consumers
-            .values()
-            .filter_map(|consumer| self.consumers.get(*consumer))
-            .map(|consumer| consumer.queue)
-            .filter(|queue| self.is_classic(*queue))
-            .collect();
-        let (now, later): (Vec<_>, Vec<_>) = unacked
+        let queue_of = |key: &ConsumerKey| self.consumers.get(*key).map(|consumer| consumer.queue);
+        let (classic, others): (BTreeMap<_, _>, BTreeMap<_, _>) = consumers
             .into_iter()
-            .partition(|(_, delivered)| !is_closing || consumed.contains(&delivered.queue));
+            .partition(|(_, key)| queue_of(key).is_some_and(|queue| self.is_classic(queue)));
+        let consumed: BTreeSet<QueueKey> = classic.values().filter_map(queue_of).collect();
+        let has_both = !classic.is_empty() && !others.is_empty();
+        let (now, later): (Vec<_>, Vec<_>) =
+            unacked.take_all().into_iter().partition(|(_, delivered)| consumed.contains(&delivered.queue));
         if let Ok(channel) = self.channel(at) {
-            // The client can no longer settle them: new tags keep the order.
-            for (tag, (_, delivered)) in (1..).zip(later) {
-                channel.unacked.push(tag, delivered);
-            }
+            channel.consumers = others;
+            channel.unacked.put_back(later);
         }
-        // The messages come back before a queue is deleted with its last consumer.
-        self.leave_rounds(consumers.values().copied());
-        self.take_back(now, why);
-        for consumer in consumers.into_values() {
+        self.leave_queues(classic.into_values().collect(), now, why);
+        has_both
+    }
+
+    /// Ends what is left: queues that are not classic, and those that the channel only got messages from.
+    fn leave_other_queues(&mut self, at: ChannelAt, why: Return) {
+        let Ok(channel) = self.channel(at) else { return };
+        let consumers = std::mem::take(&mut channel.consumers);
+        let mut unacked: Vec<(u64, Delivered)> = channel.unacked.take_all();
+        unacked.sort_by_cached_key(|(tag, delivered)| self.turn_of_consumer(*tag, delivered));
+        self.leave_queues(consumers.into_values().collect(), unacked, why);
+    }
+
+    /// The messages come back before a queue is deleted with its last consumer.
+    fn leave_queues(&mut self, consumers: Vec<ConsumerKey>, unacked: Vec<(u64, Delivered)>, why: Return) {
+        self.leave_rounds(consumers.iter().copied());
+        self.take_back(unacked, why);
+        for consumer in consumers {
             self.remove_consumer(consumer);
         }
     }

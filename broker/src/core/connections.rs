@@ -108,10 +108,9 @@ impl Core {
 
     fn end_connection(&mut self, key: ConnectionId) {
         let Some(connection) = self.connections.get(key) else { return };
-        let numbers: Vec<u16> = connection.channels.keys().copied().collect();
-        for number in numbers {
-            self.end_channel(ChannelAt { connection: key, number }, Return::ConnectionLost);
-        }
+        let ends: Vec<ChannelAt> =
+            connection.channels.keys().map(|number| ChannelAt { connection: key, number: *number }).collect();
+        self.end_channels(&ends, Return::ConnectionLost);
         self.connections.remove(key);
         let exclusive: Vec<QueueKey> = self
             .topology

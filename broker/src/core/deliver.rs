@@ -13,7 +13,7 @@ use super::{
     output::Output,
     properties::sorted,
     queue::{HandOut, Stored},
-    session::Delivered,
+    session::{Delivered, Ending},
     settings::{QueueKind, QueueSettings},
 };
 
@@ -86,8 +86,11 @@ impl Core {
         let Some(consumer) = self.consumers.get_mut(consumer_key) else { return };
         let Some(connection) = self.connections.get_mut(consumer.connection) else { return };
         let Some(channel) = connection.channels.get_mut(&consumer.channel) else { return };
-        connection.pending += 1;
-        connection.pending_octets += stored.message.body.len();
+        let is_heard = channel.ending != Ending::Silent;
+        if is_heard {
+            connection.pending += 1;
+            connection.pending_octets += stored.message.body.len();
+        }
         let is_throttled = !connection.is_throttled
             && (connection.pending >= PENDING_MAX || connection.pending_octets >= PENDING_OCTETS_MAX);
         if is_throttled {
@@ -103,13 +106,15 @@ impl Core {
             properties,
             message,
         };
-        self.outputs.push_back(Outgoing {
-            connection: consumer.connection,
-            channel: consumer.channel,
-            output,
-        });
+        if is_heard {
+            self.outputs.push_back(Outgoing {
+                connection: consumer.connection,
+                channel: consumer.channel,
+                output,
+            });
+        }
         let at = ChannelAt { connection: consumer.connection, number: consumer.channel };
-        if consumer.no_ack {
+        if consumer.no_ack && is_heard {
             queue.queue.settle(&stored);
             if is_throttled {
                 self.review_connection(at.connection);

@@ -6,7 +6,7 @@ use super::{
     keys::{ConsumerKey, QueueKey},
     line::Rules,
     queue::{Return, Stored},
-    session::Consumer,
+    session::{Consumer, Ending},
     settings::{QueueKind, QueueSettings},
     time::Time,
     timers::Timer,
@@ -73,7 +73,7 @@ impl Core {
         }
         let now = self.now;
         let Ok(channel) = self.channel(at) else { return };
-        if channel.closing {
+        if channel.ending != Ending::No {
             return;
         }
         // Only the oldest is looked at.

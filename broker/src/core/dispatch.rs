@@ -8,7 +8,7 @@ use super::{
     error::{Close, Failure},
     keys::ConnectionId,
     output::Output,
-    session::{ChannelState, Settle},
+    session::{ChannelState, Ending, Settle},
     time::Time,
 };
 
@@ -80,7 +80,7 @@ impl Core {
     pub fn channel_state(&self, connection: ConnectionId, channel: u16) -> ChannelState {
         match self.connections.get(connection).and_then(|connection| connection.channels.get(&channel)) {
             None => ChannelState::Closed,
-            Some(channel) if channel.closing => ChannelState::Closing,
+            Some(channel) if channel.ending != Ending::No => ChannelState::Closing,
             Some(_) => ChannelState::Open,
         }
     }

@@ -9,7 +9,7 @@ use super::{
     keys::{ConnectionId, QueueKey, VhostKey},
     message::{Message, Name},
     routing::topic_matches,
-    session::ConnectionInfo,
+    session::{ConnectionInfo, Ending},
     settings::QueueSettings,
     time::Time,
     topology::Destination,
@@ -417,7 +417,11 @@ impl Core {
     /// ```
     pub fn channels(&self, connection: ConnectionId) -> impl Iterator<Item = u16> {
         let channels = self.connections.get(connection).map(|connection| connection.channels.iter());
-        channels.into_iter().flatten().filter(|(_, channel)| !channel.closing).map(|(number, _)| *number)
+        channels
+            .into_iter()
+            .flatten()
+            .filter(|(_, channel)| channel.ending == Ending::No)
+            .map(|(number, _)| *number)
     }
 
     /// Returns what is known of an open connection.

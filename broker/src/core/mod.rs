@@ -237,16 +237,24 @@ impl Core {
     fn run(&mut self) {
         loop {
             self.send_notices();
-            if let Some((queue, dead)) = self.dead.pop_front() {
-                self.dead_letter(queue, dead);
-            } else if let Some(queue) = self.due.pop_front() {
-                self.deliver_from(queue);
-            } else if let Some(returning) = self.returning.pop_front() {
-                self.bring_back(returning);
-            } else {
+            if !self.step() {
                 break;
             }
         }
+    }
+
+    /// Does one thing that is due, and returns whether there was one.
+    fn step(&mut self) -> bool {
+        if let Some((queue, dead)) = self.dead.pop_front() {
+            self.dead_letter(queue, dead);
+        } else if let Some(queue) = self.due.pop_front() {
+            self.deliver_from(queue);
+        } else if let Some(returning) = self.returning.pop_front() {
+            self.bring_back(returning);
+        } else {
+            return false;
+        }
+        true
     }
 
     /// Sets the time, and lets happen what is due until then.

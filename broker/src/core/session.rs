@@ -57,11 +57,21 @@ pub enum ChannelState {
     Closing,
 }
 
+/// How far the end of a channel has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ending {
+    #[default]
+    No,
+    /// The broker has closed it, and `close-ok` is due.
+    Closing,
+    /// Queues may still have consumers of it, but nothing is sent any more.
+    Silent,
+}
+
 /// A channel.
 #[derive(Debug, Default)]
 pub(crate) struct Channel {
-    /// The broker has closed it, and `close-ok` is due.
-    pub(crate) closing: bool,
+    pub(crate) ending: Ending,
     pub(crate) mode: Mode,
     /// The last delivery tag.
     pub(crate) last_tag: u64,
