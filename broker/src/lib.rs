@@ -37,8 +37,8 @@
 //! | Client | 3.10.8 | 4.0.5 | 4.3.6 | Left out |
 //! |---|---|---|---|---|
 //! | pika 1.3.2 (Python) | 364 | 363 | 363 | the adapter of Twisted |
-//! | py-amqp 5.3.1 (Python) | 10 | | | TLS |
-//! | kombu 5.7.0 (Python) | 51 | | 51 | |
+//! | py-amqp 5.3.1 (Python) | 10 | 10 | 10 | TLS |
+//! | kombu 5.7.0 (Python) | 51 | 51 | 51 | |
 //! | amqplib 1.0.3 (JavaScript) | 255 | 255 | 255 | |
 //! | amqp091-go 1.5.0 (Go) | 116 | 116 | 116 | |
 //! | Bunny 2.23.0 (Ruby) | 236 | | 234 | the management API, TLS, a proxy |
