@@ -6,7 +6,7 @@
 use std::{
     net::TcpStream,
     path::{Path, PathBuf},
-    sync::LazyLock,
+    sync::{LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -91,6 +91,9 @@ pub(super) enum Clients {
 
 /// Starts a listener of a node unless it runs, and returns its port. Blocks.
 pub(super) fn listen(node: Node, amqp_port: u16, clients: Clients) -> u16 {
+    // One at a time in this process: tests that start together would rename each other's copies.
+    static STARTING: Mutex<()> = Mutex::new(());
+    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
     let (folder, strict) = (folder(), clients == Clients::NeedCertificate);
     let port = amqp_port + OFFSET + u16::from(strict);
     let is_open = || TcpStream::connect(("127.0.0.1", port)).is_ok();
