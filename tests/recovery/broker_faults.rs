@@ -271,7 +271,7 @@ async fn a_locked_queue_is_redeclared_when_the_lock_is_gone() {
         .await
         .unwrap();
     let other_channel = other.channel().await.unwrap();
-    eventually("the lock", 10, async || {
+    eventually("the lock", 30, async || {
         other_channel.declare_queue(DeclareQueue::new("mine").exclusive(true)).await.ok().map(drop)
     })
     .await;
