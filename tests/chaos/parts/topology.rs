@@ -33,7 +33,7 @@ pub async fn run(row: &mut Row, plan: &Plan) {
     let topology = within("the topology", 60, Topology::declare(&watched)).await.expect("the topology");
     let before = eventually("all consumers in the management API", 60, async || {
         let list = topology.list(&vhost).await;
-        let consumers = list.iter().filter(|line| line.starts_with("consumer")).count();
+        let consumers = list.iter().filter(|line| line.starts_with("ConsumerInfo")).count();
         (consumers == topology.consumers.len()).then_some(list)
     });
     let before = before.await;
