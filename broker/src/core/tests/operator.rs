@@ -43,7 +43,7 @@ fn limits_of_queues() {
     for line in LINES {
         let mut rig = Rig::new(line);
         rig.prepare(&["a1 declare q durable"]);
-        rig.core.limit_queues_of_vhost("/", Some(1));
+        rig.limit_queues(Some(1));
         let closed = |text: &str| format!("a1 close 406 PRECONDITION_FAILED - {text} at 50 10");
         let full = closed("cannot declare queue 'b': queue limit in vhost '/' (1) is reached");
         let sooner = |text: &str| if line < Line::V4_0 { full.clone() } else { closed(text) };
@@ -85,32 +85,32 @@ fn limits_of_queues() {
             rig.check(&[(&*format!("a1 {operation}"), &[&*answer]), ("a1 close_ok", &[])]);
         }
         rig.check(&[("a1 declare q durable", &["a1 declared q 0 0"])]);
-        rig.core.limit_queues_of_vhost("/", Some(0));
+        rig.limit_queues(Some(0));
         let full = "a1 close 406 PRECONDITION_FAILED - cannot declare queue 'b': queue limit in vhost '/' (0) is \
                     reached at 50 10";
         rig.check(&[("a1 declare b", &[full]), ("a1 close_ok", &[])]);
-        rig.core.limit_queues_of_vhost("/", None);
+        rig.limit_queues(None);
         rig.check(&[("a1 declare b durable", &["a1 declared b 0 0"])]);
     }
 }
 
-/// REC-61: the text is that of each line; 4.0.5 names its node.
+/// REC-61, asked of 3.10.8, 4.0.5 and 4.3.6: the text is that of each line; 4.0.5 names its node.
 #[test]
 fn limits_of_channels() {
     for (line, who, limit) in [
-        (Line::V3_10, "guest", "(1)"),
-        (Line::V3_13, "guest", "(1)"),
+        (Line::V3_10, "u", "(1)"),
+        (Line::V3_13, "u", "(1)"),
         (Line::V4_0, "actix-pika-broker@localhost", "(1)"),
-        (Line::V4_3, "guest", "1"),
+        (Line::V4_3, "u", "1"),
     ] {
         let mut rig = Rig::new(line);
-        rig.prepare(&["a1 declare q"]);
-        rig.core.limit_channels_of_user("guest", Some(1));
+        rig.prepare(&["user u .* .* .*", "u1 declare q"]);
+        rig.limit_channels_of('u', Some(1));
         let closed = format!(
-            "a0 close 530 NOT_ALLOWED - number of channels opened for user '{who}' has reached the maximum allowed \
+            "u0 close 530 NOT_ALLOWED - number of channels opened for user '{who}' has reached the maximum allowed \
              user limit of {limit} at 0 0"
         );
-        rig.check(&[("a2 open", &[&*closed])]);
+        rig.check(&[("u2 open", &[&*closed])]);
     }
 }
 

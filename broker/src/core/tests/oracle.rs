@@ -124,7 +124,7 @@ impl Oracle {
             Operation::User(letter, patterns) => self.add_user(letter, &patterns),
             Operation::Method(at, method) => {
                 let end = is_end(&method);
-                let peer = self.open(at);
+                let peer = self.open(at, Some(&method));
                 peer.send(at.channel, &method);
                 if has_reply(&method) {
                     peer.wait();
@@ -133,7 +133,7 @@ impl Oracle {
                     self.opened.retain(|opened| *opened != at);
                 }
             }
-            Operation::Publish(at, content) => self.open(at).publish(at.channel, &content),
+            Operation::Publish(at, content) => self.open(at, None).publish(at.channel, &content),
         }
         let answers = self.answers(expected);
         if let Some(address) = reply_address(&answers) {
@@ -181,7 +181,26 @@ impl Oracle {
         std::thread::sleep(5 * QUIET);
     }
 
-    fn open(&mut self, at: At) -> &mut Peer {
+    /// Limits the queues of its virtual host.
+    pub(super) fn limit_queues(&self, max: Option<u32>) {
+        self.set_limit(&format!("vhost-limits/{}/max-queues", self.vhost), max);
+    }
+
+    /// Limits the channels of a user that an operation has made.
+    pub(super) fn limit_channels_of(&self, user: char, max: Option<u32>) {
+        self.set_limit(&format!("user-limits/{}-{user}/max-channels", self.vhost), max);
+    }
+
+    fn set_limit(&self, path: &str, max: Option<u32>) {
+        match max {
+            Some(max) => self.manage("PUT", path, &format!("{{\"value\":{max}}}")),
+            None => self.manage("DELETE", path, ""),
+        }
+        std::thread::sleep(5 * QUIET);
+    }
+
+    /// Opens the channel of an operation on its first use, unless that is to open it.
+    fn open(&mut self, at: At, method: Option<&AMQPClass>) -> &mut Peer {
         if !self.connections.contains_key(&at.connection) {
             let peer = Peer::connect(&self.address, &self.vhost, "\0guest\0guest", at.connection != 'z');
             self.connections.insert(at.connection, peer);
@@ -189,9 +208,12 @@ impl Oracle {
         let peer = self.connections.get_mut(&at.connection).unwrap();
         if !self.opened.contains(&at) {
             self.opened.push(at);
-            peer.send(at.channel, &AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})));
-            peer.wait();
-            peer.answers(at.connection);
+            let open = AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {}));
+            if method != Some(&open) {
+                peer.send(at.channel, &open);
+                peer.wait();
+                peer.answers(at.connection);
+            }
         }
         peer
     }
@@ -212,8 +234,21 @@ impl Oracle {
         }
         let named = format!("vhost '{}'", self.vhost);
         let user = format!("user '{}-", self.vhost);
-        let local = |answer: &String| answer.replace(&named, "vhost '/'").replace(&user, "user '");
+        let local = |answer: &String| {
+            with_name_of_broker(answer.replace(&named, "vhost '/'").replace(&user, "user '"))
+        };
         answers.iter().map(local).collect()
+    }
+}
+
+/// A node of 4.0 names itself in place of a user: it gets the broker's name.
+fn with_name_of_broker(answer: String) -> String {
+    let Some((before, rest)) = answer.split_once("user '") else { return answer };
+    match rest.split_once('\'') {
+        Some((name, after)) if name.contains('@') => {
+            format!("{before}user 'actix-pika-broker@localhost'{after}")
+        }
+        _ => answer,
     }
 }
 

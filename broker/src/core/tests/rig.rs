@@ -108,6 +108,22 @@ impl Rig {
         self.connect(letter, "guest", channel_max);
     }
 
+    /// Limits the queues of the virtual host.
+    pub(super) fn limit_queues(&mut self, max: Option<u32>) {
+        self.core.limit_queues_of_vhost("/", max);
+        if let Some(oracle) = &self.oracle {
+            oracle.limit_queues(max);
+        }
+    }
+
+    /// Limits the channels of a user that an operation has made.
+    pub(super) fn limit_channels_of(&mut self, user: char, max: Option<u32>) {
+        self.core.limit_channels_of_user(&user.to_string(), max);
+        if let Some(oracle) = &self.oracle {
+            oracle.limit_channels_of(user, max);
+        }
+    }
+
     fn connect(&mut self, letter: char, user: &str, channel_max: u16) {
         let info = ConnectionInfo {
             user: user.into(),
