@@ -140,7 +140,7 @@ impl Beside {
         });
         let topology = eventually("all consumers in the management API", 60, async || {
             let list = list(vhost).await;
-            (list.iter().filter(|line| line.starts_with("consumer")).count() == 3).then_some(list)
+            (list.iter().filter(|line| line.starts_with("ConsumerInfo")).count() == 3).then_some(list)
         });
         let topology = topology.await;
         let delivered = of_consumer;
