@@ -75,7 +75,9 @@ impl Side {
             }
             AMQPFrame::Body(channel, part) => {
                 let at = At { connection: letter, channel };
-                match self.channel_mut(at).and_then(|channel| channel.content.as_mut()) {
+                // A node may go on to deliver to a channel that it has closed, until it has the `close-ok`.
+                let Some(channel) = self.channel_mut(at) else { return };
+                match channel.content.as_mut() {
                     Some(content) => content.body.extend(part),
                     None => self.note(at, Said::Reply("body without header".into())),
                 }
