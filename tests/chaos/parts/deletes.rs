@@ -11,21 +11,18 @@ use std::{
 };
 
 use actix_pika::{
-    Channel, ChannelEvent, Connector, DeclareExchange, DeliveryStream, ErrorKind, Exchange, testing::Probe,
+    Channel, ChannelEvent, Connector, DeclareExchange, DeclareQueue, DeliveryStream, ErrorKind, Exchange,
+    testing::Probe,
 };
 use actix_rt::task::JoinHandle;
 use futures_util::StreamExt;
-use lapin::{
-    options::QueueDeclareOptions,
-    types::{AMQPValue, FieldTable},
-};
 use tokio::sync::watch;
 
 use crate::{
     leaks::Leaks,
     plan::Plan,
     report::Row,
-    support::{broker::Vhost, eventually, oracle::Oracle, within},
+    support::{broker::Vhost, eventually, within},
     traffic::{Traffic, TrafficConfig, WINDOW},
 };
 
@@ -84,14 +81,18 @@ pub async fn run(row: &mut Row, plan: &Plan) {
     }
 }
 
+/// Declares it on a connection of its own.
 async fn declare_foreign(vhost: &Vhost) {
-    let oracle = Oracle::connect(&vhost.url()).await;
-    oracle.declare_exchange(FOREIGN, lapin::ExchangeKind::Fanout).await;
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-max-length".into(), AMQPValue::LongInt(10));
-    oracle.declare_queue_with(FOREIGN, QueueDeclareOptions::durable(), arguments).await;
-    oracle.bind(FOREIGN, FOREIGN, "").await;
-    oracle.close().await;
+    let connector = Connector::new(&vhost.url()).expect("a URL");
+    let declared = async {
+        let other = connector.connect().await?;
+        let channel = other.channel().await?;
+        channel.declare_exchange(DeclareExchange::fanout(FOREIGN)).await?;
+        let queue = channel.declare_queue(DeclareQueue::new(FOREIGN).max_length(10)).await?;
+        queue.bind(FOREIGN, "").await?;
+        other.close().await
+    };
+    within("what somebody else declares", 60, declared).await.expect("a declaration");
 }
 
 /// What is deleted, and the tasks that use it.
