@@ -21,7 +21,7 @@ fn ids(batch: &[Task<Job>]) -> Vec<u32> {
 async fn batches_are_full_or_late() {
     let jobs = Jobs::new().await;
     let (report, mut reports) = reports();
-    let batches = jobs.queue.tasks::<Job>().batches(4, Duration::from_millis(300));
+    let batches = jobs.queue.tasks::<Job>().batches(4, Duration::from_secs(2));
     let handle = move |batch: Vec<Task<Job>>| {
         report.send(ids(&batch)).unwrap();
         let done = |job: &Task<Job>| if job.id == 3 { Err(Failure::reject("no")) } else { Ok(()) };
@@ -54,7 +54,7 @@ async fn batches_are_full_or_late() {
 async fn a_batch_that_panics_is_tried_again() {
     let jobs = Jobs::new().await;
     let (report, mut reports) = reports();
-    let batches = jobs.queue.tasks::<Job>().batches(2, Duration::from_millis(100));
+    let batches = jobs.queue.tasks::<Job>().batches(2, Duration::from_secs(2));
     let handle = move |batch: Vec<Task<Job>>| {
         batch.iter().for_each(|job| report.send((job.id, job.attempt())).unwrap());
         let first = batch[0].attempt() == 1;
@@ -94,7 +94,7 @@ async fn a_batch_that_panics_is_tried_again() {
 async fn batches_are_limited_and_drained() {
     let jobs = Jobs::new().await;
     let (report, mut reports) = reports();
-    let batches = jobs.queue.tasks::<Job>().at_once(2).batches(3, Duration::from_millis(100));
+    let batches = jobs.queue.tasks::<Job>().at_once(2).batches(3, Duration::from_secs(2));
     let handle = move |batch: Vec<Task<Job>>| {
         report.send(ids(&batch)).unwrap();
         std::future::pending::<Done>()
