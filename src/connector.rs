@@ -631,7 +631,7 @@ impl Connector {
     /// let connection = connect_robust(Connector::new(&broker.url())?.memory(broker.dialer())).await?;
     /// connection.channel().await?.declare_queue("jobs").await?;
     /// assert!(broker.look(|state| state.queue("jobs").is_some()));
-    /// # actix_pika::Result::Ok(()) }).unwrap();
+    /// # Ok::<(), actix_pika::Error>(()) }).unwrap();
     /// ```
     #[cfg(feature = "testing")]
     pub fn memory(mut self, dialer: impl Into<MemoryDialer>) -> Self {
