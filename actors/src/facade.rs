@@ -218,12 +218,7 @@ pub fn content_of(delivery: &Delivery) -> Content {
     delivery.content()
 }
 
-/// Returns the properties of a message that is about to be published.
-pub fn properties_of(message: &Publishing) -> &Properties {
-    &message.properties
-}
-
-/// Returns the same, to change them.
+/// Returns the properties of a message that is about to be published, to change them.
 pub fn properties_of_mut(message: &mut Publishing) -> &mut Properties {
     &mut message.properties
 }

@@ -136,7 +136,7 @@ impl Outgoing<'_> {
     /// }
     /// ```
     pub fn properties(&self) -> &Properties {
-        facade::properties_of(self.message)
+        self.message.properties_ref()
     }
 
     /// Returns the properties, to change them. What cannot be sent makes the publish fail, as it does for

@@ -185,14 +185,14 @@ impl<C> To<C> {
             return Err(facade::limit(format!("a body has {} bytes, more than {body_max}", body.len())));
         }
         let mut message = self.template.generate_message_id();
-        if facade::properties_of(&message).content_type_bytes().is_none() {
+        if message.properties_ref().content_type_bytes().is_none() {
             message = message.content_type(self.codec.content_type());
         }
         // The relay publishes outside of the trace of the application.
         if let Some(context) = TraceContext::current() {
             context.inject(facade::properties_of_mut(&mut message).headers_mut());
         }
-        let properties = facade::properties_of(&message);
+        let properties = message.properties_ref();
         let message_id = properties.message_id().unwrap_or_default().to_owned();
         let names = [
             ("the message id", Some(&message_id)),
