@@ -67,7 +67,6 @@ static CLASSIC_4: Keys = Keys {
         "x-queue-version",
         "x-single-active-consumer",
         "x-queue-type",
-        "x-queue-leader-locator",
         "x-queue-master-locator",
         "x-queue-leader-locator",
     ],
