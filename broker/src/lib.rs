@@ -103,13 +103,19 @@
 //! the same, as EXTERNAL is off. With the feature `tls` alone, `Builder::tls_config` takes a configuration of rustls. A cut
 //! at an octet counts those of AMQP.
 
+/// The machine of the broker. For its own tests and measurements: it has no promise of stability.
+#[doc(hidden)]
 pub mod core;
 mod server;
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 pub use self::server::ClientCertificate;
 pub use self::{
-    core::{ApplyTo, InvalidPolicy, Line, Policy},
+    core::{
+        ApplyTo, BindingView, ConnectionId, ConsumerView, DelayedRetry, EntityLimits, ExchangeView,
+        InvalidPattern, InvalidPermissions, InvalidPolicy, Line, Message, MessageView, Name, Overflow,
+        Permits, Policy, Published, QueueKind, QueueSettings, QueueView, StoredState, Time,
+    },
     server::{
         Broker, BrokerState, Builder, Chaos, ChaosBuilder, ConnectionView, Fault, FaultKind, InVhost,
         StartError, VhostState,

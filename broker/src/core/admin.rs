@@ -11,7 +11,7 @@ use super::{
     routing::ExchangeType,
     time::Time,
     topology::VirtualHost,
-    users::InvalidPattern,
+    users::InvalidPermissions,
 };
 
 /// The exchanges that each virtual host has.
@@ -24,6 +24,9 @@ const SYSTEM_EXCHANGES: [(&str, ExchangeType); 7] = [
     ("amq.rabbitmq.trace", ExchangeType::Topic),
     ("amq.topic", ExchangeType::Topic),
 ];
+
+/// The types that queues may have.
+const QUEUE_TYPES: [&str; 3] = ["classic", "quorum", "stream"];
 
 /// What a restart leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +51,15 @@ impl Core {
         self.users.add(name, password);
     }
 
-    /// Lets a user publish under the name of another one, or not.
+    /// Lets a user publish under the name of another one, or not. Returns false if there is no such user.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_broker::core::{Core, CoreConfig};
     /// Core::new(CoreConfig::default()).set_impersonator("guest", true);
     /// ```
-    pub fn set_impersonator(&mut self, name: &str, impersonator: bool) {
-        self.users.set_impersonator(name, impersonator);
+    pub fn set_impersonator(&mut self, name: &str, impersonator: bool) -> bool {
+        self.users.set_impersonator(name, impersonator)
     }
 
     /// Removes a user, and closes the user's connections with 320. Returns whether there was one.
@@ -78,7 +81,7 @@ impl Core {
     /// Sets the patterns of names that a user may configure, write and read in a virtual host.
     ///
     /// # Errors
-    /// [`InvalidPattern`] for one that is no regular expression.
+    /// For a user or a virtual host that is not there, and a pattern that is no regular expression.
     ///
     /// # Examples
     /// ```
@@ -91,31 +94,32 @@ impl Core {
         user: &str,
         vhost: &str,
         patterns: [&str; 3],
-    ) -> Result<(), InvalidPattern> {
+    ) -> Result<(), InvalidPermissions> {
+        self.check_vhost(vhost)?;
         self.users.set_permissions(user, vhost, patterns)
     }
 
     /// Allows a user everything in a virtual host.
     pub(super) fn grant_all(&mut self, user: &str, vhost: &str) {
-        // These patterns are always right.
+        // These patterns are always right, and `guest` may be removed.
         let _ = self.users.set_permissions(user, vhost, [".*"; 3]);
     }
 
-    /// Forbids a user a virtual host.
+    /// Forbids a user a virtual host. Returns whether it was allowed.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_broker::core::{Core, CoreConfig};
     /// Core::new(CoreConfig::default()).clear_permissions("guest", "/");
     /// ```
-    pub fn clear_permissions(&mut self, user: &str, vhost: &str) {
-        self.users.clear_permissions(user, vhost);
+    pub fn clear_permissions(&mut self, user: &str, vhost: &str) -> bool {
+        self.users.clear_permissions(user, vhost)
     }
 
     /// Sets the patterns of routing keys with which a user may publish to a topic exchange and bind to it.
     ///
     /// # Errors
-    /// [`InvalidPattern`] for one that is no regular expression.
+    /// For a user or a virtual host that is not there, and a pattern that is no regular expression.
     ///
     /// # Examples
     /// ```
@@ -129,8 +133,14 @@ impl Core {
         vhost: &str,
         exchange: &str,
         patterns: [&str; 2],
-    ) -> Result<(), InvalidPattern> {
+    ) -> Result<(), InvalidPermissions> {
+        self.check_vhost(vhost)?;
         self.users.set_topic_permissions(user, vhost, exchange, patterns)
+    }
+
+    fn check_vhost(&self, name: &str) -> Result<(), InvalidPermissions> {
+        let vhost = self.topology.vhost(name).map(|_| ());
+        vhost.ok_or_else(|| InvalidPermissions::NoVirtualHost(name.to_owned()))
     }
 
     /// Returns whether there is a user.
@@ -172,17 +182,19 @@ impl Core {
         true
     }
 
-    /// Sets the type of queues in a virtual host that are declared without one. From 4.0 on it is `classic` unless set.
+    /// Sets the type of queues in a virtual host that are declared without one: `classic`, `quorum` or `stream`. From 4.0 on
+    /// it is `classic` unless set. Returns false if there is no such virtual host or type.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_broker::core::{Core, CoreConfig};
     /// Core::new(CoreConfig::default()).set_default_queue_type("/", Some("quorum"));
     /// ```
-    pub fn set_default_queue_type(&mut self, vhost: &str, kind: Option<&str>) {
-        if let Some(vhost) = self.topology.vhost(vhost).and_then(|key| self.topology.vhosts.get_mut(key)) {
-            vhost.default_queue_type = kind.map(Name::from);
+    pub fn set_default_queue_type(&mut self, vhost: &str, kind: Option<&str>) -> bool {
+        if kind.is_some_and(|kind| !QUEUE_TYPES.contains(&kind)) {
+            return false;
         }
+        self.vhost_mut(vhost).map(|vhost| vhost.default_queue_type = kind.map(Name::from)).is_some()
     }
 
     fn add_system_exchanges(&mut self, vhost: VhostKey) {

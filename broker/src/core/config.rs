@@ -57,7 +57,7 @@ impl Default for CoreConfig {
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_broker::core::Permits;
+/// # use actix_pika_broker::Permits;
 /// assert_eq!(Permits::default().transient_queues, None);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

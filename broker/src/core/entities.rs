@@ -21,7 +21,7 @@ use super::{Core, error::Failure};
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_broker::core::EntityLimits;
+/// # use actix_pika_broker::EntityLimits;
 /// let limits = EntityLimits { queues: 10, ..EntityLimits::default() };
 /// assert_eq!((limits.queues, limits.bindings), (10, 100_000));
 /// ```

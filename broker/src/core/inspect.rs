@@ -17,6 +17,7 @@ use super::{
 
 /// A queue as it is now.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct QueueView {
     /// The name.
     pub name: Name,
@@ -46,6 +47,7 @@ pub struct QueueView {
 
 /// A message in a queue, or on its way.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct MessageView {
     /// The message.
     pub message: Arc<Message>,
@@ -59,6 +61,7 @@ pub struct MessageView {
 
 /// Where a message of a queue is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StoredState {
     /// In the queue.
     Ready,
@@ -79,6 +82,7 @@ pub enum StoredState {
 
 /// A consumer as it is now.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ConsumerView {
     /// The connection.
     pub connection: ConnectionId,
@@ -106,6 +110,7 @@ pub struct ConsumerView {
 
 /// An exchange as it is now.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ExchangeView {
     /// The name; that of the default exchange is empty.
     pub name: Name,
@@ -123,6 +128,7 @@ pub struct ExchangeView {
 
 /// A binding as it is now, those of the default exchange included.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct BindingView {
     /// The exchange.
     pub source: Name,
@@ -138,6 +144,7 @@ pub struct BindingView {
 
 /// A publish that the broker took.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Published {
     /// When.
     pub at: Time,

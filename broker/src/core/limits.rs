@@ -6,63 +6,63 @@ use super::{
     error::{Close, Failure},
     keys::VhostKey,
     session::ConnectionInfo,
+    topology::VirtualHost,
     users::UserLimits,
 };
 
 impl Core {
-    /// Limits the connections of a virtual host, or ends the limit. Those that are open stay.
+    /// Limits the connections of a virtual host, or ends the limit. Those that are open stay. Returns false if there is no
+    /// such virtual host.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_broker::core::{Core, CoreConfig};
     /// Core::new(CoreConfig::default()).limit_connections_of_vhost("/", Some(10));
     /// ```
-    pub fn limit_connections_of_vhost(&mut self, name: &str, max: Option<u32>) {
-        if let Some(vhost) = self.topology.vhost(name).and_then(|key| self.topology.vhosts.get_mut(key)) {
-            vhost.max_connections = max;
-        }
+    pub fn limit_connections_of_vhost(&mut self, name: &str, max: Option<u32>) -> bool {
+        let vhost = self.vhost_mut(name);
+        vhost.map(|vhost| vhost.max_connections = max).is_some()
     }
 
-    /// Limits the queues of a virtual host, or ends the limit. Those that are there stay.
+    /// Limits the queues of a virtual host, or ends the limit. Those that are there stay. Returns false if there is no such
+    /// virtual host.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_broker::core::{Core, CoreConfig};
     /// Core::new(CoreConfig::default()).limit_queues_of_vhost("/", Some(10));
     /// ```
-    pub fn limit_queues_of_vhost(&mut self, name: &str, max: Option<u32>) {
-        if let Some(vhost) = self.topology.vhost(name).and_then(|key| self.topology.vhosts.get_mut(key)) {
-            vhost.max_queues = max;
-        }
+    pub fn limit_queues_of_vhost(&mut self, name: &str, max: Option<u32>) -> bool {
+        let vhost = self.vhost_mut(name);
+        vhost.map(|vhost| vhost.max_queues = max).is_some()
     }
 
-    /// Limits the connections of a user, or ends the limit. Those that are open stay.
+    /// Limits the connections of a user, or ends the limit. Those that are open stay. Returns false if there is no
+    /// such user.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_broker::core::{Core, CoreConfig};
     /// Core::new(CoreConfig::default()).limit_connections_of_user("guest", Some(10));
     /// ```
-    pub fn limit_connections_of_user(&mut self, name: &str, max: Option<u32>) {
-        if let Some(limits) = self.users.limits_mut(name) {
-            limits.connections = max;
-        }
+    pub fn limit_connections_of_user(&mut self, name: &str, max: Option<u32>) -> bool {
+        self.users.limits_mut(name).map(|limits| limits.connections = max).is_some()
     }
 
-    /// Limits the channels of a user on all connections, or ends the limit. Those that are open stay.
+    /// Limits the channels of a user on all connections, or ends the limit. Those that are open stay. Returns false if there is no
+    /// such user.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_broker::core::{Core, CoreConfig};
     /// Core::new(CoreConfig::default()).limit_channels_of_user("guest", Some(10));
     /// ```
-    pub fn limit_channels_of_user(&mut self, name: &str, max: Option<u32>) {
-        if let Some(limits) = self.users.limits_mut(name) {
-            limits.channels = max;
-        }
+    pub fn limit_channels_of_user(&mut self, name: &str, max: Option<u32>) -> bool {
+        self.users.limits_mut(name).map(|limits| limits.channels = max).is_some()
     }
 
-    /// Sets the milliseconds within which deliveries have to be acked on channels that are opened from now on.
+    /// Sets the milliseconds within which deliveries have to be acked on channels that are opened from now on; `None` is no
+    /// limit.
     ///
     /// # Examples
     /// ```
@@ -82,6 +82,10 @@ impl Core {
     /// ```
     pub fn set_message_max(&mut self, octets: u64) {
         self.config.message_max = Some(octets);
+    }
+
+    pub(super) fn vhost_mut(&mut self, name: &str) -> Option<&mut VirtualHost> {
+        self.topology.vhosts.get_mut(self.topology.vhost(name)?)
     }
 
     /// Checks the limits that a connection has to keep before its permissions are looked at.

@@ -4,7 +4,7 @@
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_broker::core::Line;
+/// # use actix_pika_broker::Line;
 /// assert_eq!(Line::V4_0.rules().frame_min, 4096);
 /// assert_eq!(Line::V4_3.version(), "4.3.6");
 /// ```
@@ -189,7 +189,7 @@ impl Line {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_broker::core::Line;
+    /// # use actix_pika_broker::Line;
     /// assert_eq!(Line::V3_10.version(), "3.10.8");
     /// ```
     pub fn version(self) -> &'static str {
@@ -200,7 +200,7 @@ impl Line {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_broker::core::Line;
+    /// # use actix_pika_broker::Line;
     /// assert_eq!(Line::V3_10.rules().default_delivery_limit, None);
     /// assert_eq!(Line::V4_0.rules().default_delivery_limit, Some(20));
     /// ```

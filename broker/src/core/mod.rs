@@ -86,12 +86,13 @@ pub use self::{
     session::{ChannelState, ConnectionInfo},
     settings::{DelayedRetry, Overflow, QueueKind, QueueSettings},
     time::Time,
-    users::InvalidPattern,
+    users::{InvalidPattern, InvalidPermissions},
 };
 pub(crate) use self::{
     close_channel::too_many_channels,
     memory::Share,
     octets::{octets_of, text_of},
+    policies::By,
     term::print_binary,
 };
 use self::{

@@ -4,6 +4,7 @@ use super::Line;
 
 /// What a queue is, with what arguments and policies of its kind say.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueSettings {
     /// The line of RabbitMQ.
     pub line: Line,
@@ -29,6 +30,7 @@ pub struct QueueSettings {
 
 /// Which returned messages of a quorum queue come back later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DelayedRetry {
     /// Those after a failed delivery.
     pub failed: bool,
@@ -42,6 +44,7 @@ pub struct DelayedRetry {
 
 /// The kind of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QueueKind {
     /// `x-queue-type: classic`, with `x-max-priority`.
     Classic {
@@ -64,6 +67,7 @@ pub enum QueueKind {
 
 /// What happens to a message that is too much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overflow {
     /// The message at the head goes, and is dead-lettered.
     #[default]

@@ -6,7 +6,7 @@ use std::{ops, time::Duration};
 ///
 /// # Examples
 /// ```
-/// # use actix_pika_broker::core::Time;
+/// # use actix_pika_broker::Time;
 /// use std::time::Duration;
 /// assert_eq!(Time::ZERO + Duration::from_secs(1), Time::from_millis(1000));
 /// ```
@@ -21,7 +21,7 @@ impl Time {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_broker::core::Time;
+    /// # use actix_pika_broker::Time;
     /// assert_eq!(Time::from_millis(5).as_millis(), 5);
     /// ```
     pub const fn from_millis(millis: u64) -> Self {
@@ -32,7 +32,7 @@ impl Time {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_broker::core::Time;
+    /// # use actix_pika_broker::Time;
     /// assert_eq!(Time::ZERO.as_millis(), 0);
     /// ```
     pub const fn as_millis(self) -> u64 {
@@ -43,7 +43,7 @@ impl Time {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_broker::core::Time;
+    /// # use actix_pika_broker::Time;
     /// assert_eq!(Time::from_millis(5).after_millis(u64::MAX), Time::from_millis(u64::MAX));
     /// ```
     #[must_use]

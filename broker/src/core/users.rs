@@ -36,6 +36,36 @@ impl std::fmt::Display for InvalidPattern {
 
 impl std::error::Error for InvalidPattern {}
 
+/// Why permissions were not set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidPermissions {
+    /// There is no such user.
+    NoUser(String),
+    /// There is no such virtual host.
+    NoVirtualHost(String),
+    /// A pattern is no regular expression.
+    Pattern(InvalidPattern),
+}
+
+impl std::fmt::Display for InvalidPermissions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoUser(name) => write!(f, "no such user: {name}"),
+            Self::NoVirtualHost(name) => write!(f, "no such virtual host: {name}"),
+            Self::Pattern(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for InvalidPermissions {}
+
+impl From<InvalidPattern> for InvalidPermissions {
+    fn from(pattern: InvalidPattern) -> Self {
+        Self::Pattern(pattern)
+    }
+}
+
 /// A pattern of names. RabbitMQ takes an empty one for `^$`.
 #[derive(Clone, Debug)]
 enum Pattern {
@@ -129,10 +159,9 @@ impl Users {
         self.0.get(name).is_some_and(|user| user.password == password)
     }
 
-    pub(crate) fn set_impersonator(&mut self, name: &str, impersonator: bool) {
-        if let Some(user) = self.0.get_mut(name) {
-            user.impersonator = impersonator;
-        }
+    /// Returns false if there is no such user.
+    pub(crate) fn set_impersonator(&mut self, name: &str, impersonator: bool) -> bool {
+        self.0.get_mut(name).map(|user| user.impersonator = impersonator).is_some()
     }
 
     pub(crate) fn is_impersonator(&self, name: &str) -> bool {
@@ -152,22 +181,19 @@ impl Users {
         name: &str,
         vhost: &str,
         [configure, write, read]: [&str; 3],
-    ) -> Result<(), InvalidPattern> {
+    ) -> Result<(), InvalidPermissions> {
         let permissions = Permissions {
             configure: Pattern::new(configure)?,
             write: Pattern::new(write)?,
             read: Pattern::new(read)?,
         };
-        if let Some(user) = self.0.get_mut(name) {
-            user.permissions.insert(vhost.into(), permissions);
-        }
+        self.get_mut(name)?.permissions.insert(vhost.into(), permissions);
         Ok(())
     }
 
-    pub(crate) fn clear_permissions(&mut self, name: &str, vhost: &str) {
-        if let Some(user) = self.0.get_mut(name) {
-            user.permissions.remove(vhost);
-        }
+    /// Returns whether there were any.
+    pub(crate) fn clear_permissions(&mut self, name: &str, vhost: &str) -> bool {
+        self.0.get_mut(name).is_some_and(|user| user.permissions.remove(vhost).is_some())
     }
 
     pub(crate) fn set_topic_permissions(
@@ -176,15 +202,17 @@ impl Users {
         vhost: &str,
         exchange: &str,
         [write, read]: [&str; 2],
-    ) -> Result<(), InvalidPattern> {
+    ) -> Result<(), InvalidPermissions> {
         for pattern in [write, read] {
             Pattern::new(&expanded(pattern, name, vhost))?;
         }
-        if let Some(user) = self.0.get_mut(name) {
-            let topics = TopicPermissions { write: write.to_owned(), read: read.to_owned() };
-            user.topics.insert((vhost.into(), exchange.into()), topics);
-        }
+        let topics = TopicPermissions { write: write.to_owned(), read: read.to_owned() };
+        self.get_mut(name)?.topics.insert((vhost.into(), exchange.into()), topics);
         Ok(())
+    }
+
+    fn get_mut(&mut self, name: &str) -> Result<&mut User, InvalidPermissions> {
+        self.0.get_mut(name).ok_or_else(|| InvalidPermissions::NoUser(name.to_owned()))
     }
 
     /// Forgets what is said about a virtual host.
@@ -284,7 +312,9 @@ mod tests {
     #[test]
     fn a_broken_pattern_is_an_error_and_passwords_are_not_shown() {
         let mut users = users();
-        assert!(users.set_permissions("u", "v", ["(", "", ""]).is_err());
+        let broken = InvalidPermissions::Pattern(InvalidPattern("(".to_owned()));
+        assert_eq!(users.set_permissions("u", "v", ["(", "", ""]), Err(broken.clone()));
+        assert_eq!(users.set_topic_permissions("u", "v", "t", ["(", ""]), Err(broken));
         assert!(!format!("{users:?}").contains("\"p\""));
         assert!(users.password_is("u", "p") && !users.password_is("u", "x") && !users.password_is("x", "p"));
     }

@@ -181,7 +181,7 @@ impl Builder {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_broker::{Broker, core::EntityLimits};
+    /// # use actix_pika_broker::{Broker, EntityLimits};
     /// let few = Broker::builder().entity_limits(EntityLimits { queues: 10, ..EntityLimits::default() });
     /// ```
     pub fn entity_limits(mut self, limits: EntityLimits) -> Self {
@@ -218,7 +218,7 @@ impl Builder {
     ///
     /// # Examples
     /// ```
-    /// # use actix_pika_broker::{Broker, core::Permits};
+    /// # use actix_pika_broker::{Broker, Permits};
     /// let strict = Broker::builder().permits(Permits { transient_queues: Some(false), ..Permits::default() });
     /// ```
     pub fn permits(mut self, permits: Permits) -> Self {

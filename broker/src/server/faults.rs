@@ -50,13 +50,15 @@ impl Broker {
         self.with(connection, |peer, core, now| peer.cut_input_after(core, now, octets))
     }
 
-    /// Closes a connection with a reply code and a text, such as 320 and `CONNECTION_FORCED - bye` without the name.
-    /// Returns false if it is not open.
+    /// Closes a connection with a reply code and a text. The broker puts the name of the code in front of the text: 320 and
+    /// `bye` become `CONNECTION_FORCED - bye`. Returns false if it is not open.
     ///
     /// # Examples
     /// ```no_run
     /// # fn close(broker: actix_pika_broker::Broker) {
-    /// broker.close_connection(broker.connections()[0].id, 320, "Closed via management plugin");
+    /// for connection in broker.connections() {
+    ///     broker.close_connection(connection.id, 320, "Closed via management plugin");
+    /// }
     /// # }
     /// ```
     pub fn close_connection(&self, connection: ConnectionId, code: u16, text: &str) -> bool {
@@ -68,17 +70,33 @@ impl Broker {
         })
     }
 
-    /// Stops or resumes reading from a connection: what the client sends stays in the buffers of the sockets. Returns
-    /// false if it is not open.
+    /// Stops reading from a connection: what the client sends stays in the buffers of the sockets, and its silence is not
+    /// noticed. Returns false if it is not open.
     ///
     /// # Examples
     /// ```no_run
     /// # fn stop(broker: actix_pika_broker::Broker) {
-    /// broker.stop_reading(broker.connections()[0].id, true);
+    /// for connection in broker.connections() {
+    ///     broker.stop_reading(connection.id);
+    /// }
     /// # }
     /// ```
-    pub fn stop_reading(&self, connection: ConnectionId, stop: bool) -> bool {
-        self.with(connection, |peer, core, now| peer.set_read_paused(core, now, stop))
+    pub fn stop_reading(&self, connection: ConnectionId) -> bool {
+        self.with(connection, |peer, core, now| peer.set_read_paused(core, now, true))
+    }
+
+    /// Resumes reading from a connection. Returns false if it is not open.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # fn resume(broker: actix_pika_broker::Broker) {
+    /// for connection in broker.connections() {
+    ///     broker.resume_reading(connection.id);
+    /// }
+    /// # }
+    /// ```
+    pub fn resume_reading(&self, connection: ConnectionId) -> bool {
+        self.with(connection, |peer, core, now| peer.set_read_paused(core, now, false))
     }
 
     /// Delays what is written to a connection from now on. Returns false if it is not open.

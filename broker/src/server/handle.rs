@@ -7,7 +7,7 @@ use super::{
     node::Node,
     shared::Shared,
 };
-use crate::core::{InvalidPattern, Line};
+use crate::core::Line;
 
 /// A running broker. Dropping it closes its sockets and ends it, and the log names what was left consuming.
 ///
@@ -87,6 +87,7 @@ impl Broker {
     /// let broker = Broker::start().unwrap();
     /// assert_eq!(broker.url(), format!("amqp://guest:guest@127.0.0.1:{}/%2f", broker.port()));
     /// ```
+    #[must_use]
     pub fn url(&self) -> String {
         self.url_of("guest", "guest", "%2f")
     }
@@ -101,6 +102,7 @@ impl Broker {
     /// let broker = Broker::builder().user("app", "secret").vhost("orders").start().unwrap();
     /// assert!(broker.url_of("app", "secret", "orders").ends_with("/orders"));
     /// ```
+    #[must_use]
     pub fn url_of(&self, user: &str, password: &str, vhost: &str) -> String {
         let host = self.address.map_or_else(|| "memory".into(), |address| address.to_string());
         format!("amqp://{user}:{password}@{host}/{vhost}")
@@ -113,6 +115,7 @@ impl Broker {
     /// # use actix_pika_broker::Broker;
     /// println!("port {}", Broker::start().unwrap().port());
     /// ```
+    #[must_use]
     pub fn port(&self) -> u16 {
         self.address.map_or(0, |address| address.port())
     }
@@ -124,6 +127,7 @@ impl Broker {
     /// # use actix_pika_broker::{Broker, Line};
     /// assert_eq!(Broker::start().unwrap().line(), Line::V4_3);
     /// ```
+    #[must_use]
     pub fn line(&self) -> Line {
         self.shared.look(|state| state.core.config().line)
     }
@@ -151,150 +155,6 @@ impl Broker {
     /// ```
     pub fn advance_connections(&self, by: Duration) {
         self.shared.advance(|clock| clock.advance_net(by));
-    }
-
-    /// Adds a user without permissions, or changes a password.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// Broker::start().unwrap().add_user("app", "secret");
-    /// ```
-    pub fn add_user(&self, name: &str, password: &str) {
-        self.shared.change(|state| state.core.add_user(name, password));
-    }
-
-    /// Removes a user and closes the user's connections with 320. Returns whether there was one.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// assert!(!Broker::start().unwrap().remove_user("nobody"));
-    /// ```
-    pub fn remove_user(&self, name: &str) -> bool {
-        self.shared.change(|state| state.core.remove_user(state.clock.core(), name))
-    }
-
-    /// Returns whether there is a user.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// assert!(Broker::start().unwrap().has_user("guest"));
-    /// ```
-    pub fn has_user(&self, name: &str) -> bool {
-        self.shared.look(|state| state.core.has_user(name))
-    }
-
-    /// Sets the patterns of names that a user may configure, write and read in a virtual host.
-    ///
-    /// # Errors
-    /// [`InvalidPattern`] for one that is no regular expression.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// Broker::start().unwrap().set_permissions("guest", "/", ["^orders", ".*", ".*"]).unwrap();
-    /// ```
-    pub fn set_permissions(
-        &self,
-        user: &str,
-        vhost: &str,
-        patterns: [&str; 3],
-    ) -> Result<(), InvalidPattern> {
-        self.in_vhost(vhost).set_permissions(user, patterns)
-    }
-
-    /// Adds a virtual host, which `guest` may use. Returns false if it is there.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// assert!(Broker::start().unwrap().add_vhost("orders"));
-    /// ```
-    pub fn add_vhost(&self, name: &str) -> bool {
-        self.shared.change(|state| state.core.add_vhost(name))
-    }
-
-    /// Removes a virtual host with all that is in it, and closes its connections with 320. Returns whether there was
-    /// one.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// assert!(!Broker::start().unwrap().remove_vhost("orders"));
-    /// ```
-    pub fn remove_vhost(&self, name: &str) -> bool {
-        self.shared.change(|state| state.core.remove_vhost(state.clock.core(), name))
-    }
-
-    /// Limits the connections of a virtual host, or ends the limit: one more is refused with 530. Those that are open
-    /// stay.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// Broker::start().unwrap().limit_connections_of_vhost("/", Some(1));
-    /// ```
-    pub fn limit_connections_of_vhost(&self, vhost: &str, max: Option<u32>) {
-        self.shared.change(|state| state.core.limit_connections_of_vhost(vhost, max));
-    }
-
-    /// Limits the queues of a virtual host, or ends the limit: the declaration of one more closes its channel with 406.
-    /// Those that are there stay.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// Broker::start().unwrap().limit_queues_of_vhost("/", Some(1));
-    /// ```
-    pub fn limit_queues_of_vhost(&self, vhost: &str, max: Option<u32>) {
-        self.shared.change(|state| state.core.limit_queues_of_vhost(vhost, max));
-    }
-
-    /// Limits the connections of a user, or ends the limit: one more is refused with 530. Those that are open stay.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// Broker::start().unwrap().limit_connections_of_user("guest", Some(1));
-    /// ```
-    pub fn limit_connections_of_user(&self, user: &str, max: Option<u32>) {
-        self.shared.change(|state| state.core.limit_connections_of_user(user, max));
-    }
-
-    /// Limits the channels of a user, or ends the limit: one more closes its connection with 530. Those that are open
-    /// stay.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// Broker::start().unwrap().limit_channels_of_user("guest", Some(1));
-    /// ```
-    pub fn limit_channels_of_user(&self, user: &str, max: Option<u32>) {
-        self.shared.change(|state| state.core.limit_channels_of_user(user, max));
-    }
-
-    /// Sets how long a delivery may stay without an ack, on channels that are opened from now on.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// Broker::start().unwrap().set_consumer_timeout(Some(std::time::Duration::from_secs(60)));
-    /// ```
-    pub fn set_consumer_timeout(&self, timeout: Option<Duration>) {
-        self.shared.change(|state| state.core.set_consumer_timeout(timeout.map(millis)));
-    }
-
-    /// Sets the largest body from now on: a larger one closes its channel with 406.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::Broker;
-    /// Broker::start().unwrap().set_max_message_size(1 << 20);
-    /// ```
-    pub fn set_max_message_size(&self, bytes: u64) {
-        self.shared.change(|state| state.core.set_message_max(bytes));
     }
 
     /// Ends the broker.

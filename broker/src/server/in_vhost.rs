@@ -1,7 +1,9 @@
 //! Looking at one virtual host, and changing what is in it.
 
-use super::{handle::Broker, look::describe, shared::State};
-use crate::core::{BindingView, ConsumerView, ExchangeView, InvalidPattern, MessageView, QueueView};
+use super::{handle::Broker, look::list, shared::State};
+use crate::core::{
+    BindingView, ConsumerView, Core, ExchangeView, InvalidPermissions, MessageView, QueueView, Time,
+};
 
 /// A virtual host of a broker: see [`Broker::in_vhost`].
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,7 @@ impl InVhost<'_> {
     /// # use actix_pika_broker::Broker;
     /// assert!(!Broker::start().unwrap().in_vhost("orders").exists());
     /// ```
+    #[must_use]
     pub fn exists(&self) -> bool {
         self.broker.shared.look(|state| state.core.vhosts().any(|name| name == self.name))
     }
@@ -52,6 +55,7 @@ impl InVhost<'_> {
     /// # use actix_pika_broker::Broker;
     /// assert!(Broker::start().unwrap().in_vhost("/").queues().is_empty());
     /// ```
+    #[must_use]
     pub fn queues(&self) -> Vec<QueueView> {
         self.broker.shared.look(|state| state.core.queues(self.name))
     }
@@ -75,6 +79,7 @@ impl InVhost<'_> {
     /// # use actix_pika_broker::Broker;
     /// assert!(Broker::start().unwrap().in_vhost("/").messages("orders").is_empty());
     /// ```
+    #[must_use]
     pub fn messages(&self, queue: &str) -> Vec<MessageView> {
         self.broker.shared.look(|state| state.core.messages(self.name, queue))
     }
@@ -86,6 +91,7 @@ impl InVhost<'_> {
     /// # use actix_pika_broker::Broker;
     /// assert!(Broker::start().unwrap().in_vhost("/").consumers().is_empty());
     /// ```
+    #[must_use]
     pub fn consumers(&self) -> Vec<ConsumerView> {
         self.broker.shared.look(|state| state.core.consumers(self.name))
     }
@@ -98,6 +104,7 @@ impl InVhost<'_> {
     /// let exchanges = Broker::start().unwrap().in_vhost("/").exchanges();
     /// assert!(exchanges.iter().any(|exchange| &*exchange.name == "amq.topic"));
     /// ```
+    #[must_use]
     pub fn exchanges(&self) -> Vec<ExchangeView> {
         self.broker.shared.look(|state| state.core.exchanges(self.name))
     }
@@ -109,6 +116,7 @@ impl InVhost<'_> {
     /// # use actix_pika_broker::Broker;
     /// assert!(Broker::start().unwrap().in_vhost("/").bindings().is_empty());
     /// ```
+    #[must_use]
     pub fn bindings(&self) -> Vec<BindingView> {
         self.broker.shared.look(|state| state.core.bindings(self.name))
     }
@@ -121,7 +129,7 @@ impl InVhost<'_> {
     /// assert!(!Broker::start().unwrap().in_vhost("/").delete_queue("orders"));
     /// ```
     pub fn delete_queue(&self, name: &str) -> bool {
-        self.broker.shared.change(|state| state.core.delete_queue(state.clock.core(), self.name, name))
+        self.change(|core, now, vhost| core.delete_queue(now, vhost, name))
     }
 
     /// Deletes an exchange with its bindings. Returns whether there was one.
@@ -132,7 +140,7 @@ impl InVhost<'_> {
     /// assert!(!Broker::start().unwrap().in_vhost("/").delete_exchange("orders"));
     /// ```
     pub fn delete_exchange(&self, name: &str) -> bool {
-        self.broker.shared.change(|state| state.core.delete_exchange(state.clock.core(), self.name, name))
+        self.change(|core, now, vhost| core.delete_exchange(now, vhost, name))
     }
 
     /// Cancels all consumers of a queue, as if it moved to another node. Returns how many there were.
@@ -143,13 +151,13 @@ impl InVhost<'_> {
     /// assert_eq!(Broker::start().unwrap().in_vhost("/").cancel_consumers("orders"), 0);
     /// ```
     pub fn cancel_consumers(&self, queue: &str) -> usize {
-        self.broker.shared.change(|state| state.core.cancel_consumers(state.clock.core(), self.name, queue))
+        self.change(|core, now, vhost| core.cancel_consumers(now, vhost, queue))
     }
 
     /// Sets the patterns of names that a user may configure, write and read.
     ///
     /// # Errors
-    /// [`InvalidPattern`] for one that is no regular expression.
+    /// For a user or a virtual host that is not there, and a pattern that is no regular expression.
     ///
     /// # Examples
     /// ```
@@ -157,14 +165,25 @@ impl InVhost<'_> {
     /// let broker = Broker::start().unwrap();
     /// broker.in_vhost("/").set_permissions("guest", ["^orders", ".*", ".*"]).unwrap();
     /// ```
-    pub fn set_permissions(&self, user: &str, patterns: [&str; 3]) -> Result<(), InvalidPattern> {
-        self.broker.shared.change(|state| state.core.set_permissions(user, self.name, patterns))
+    pub fn set_permissions(&self, user: &str, patterns: [&str; 3]) -> Result<(), InvalidPermissions> {
+        self.change(|core, _, vhost| core.set_permissions(user, vhost, patterns))
+    }
+
+    /// Takes the permissions of a user, who may then not open a connection to it any more. Returns whether there were any.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// assert!(Broker::start().unwrap().in_vhost("/").clear_permissions("guest"));
+    /// ```
+    pub fn clear_permissions(&self, user: &str) -> bool {
+        self.change(|core, _, vhost| core.clear_permissions(user, vhost))
     }
 
     /// Sets the patterns of routing keys with which a user may publish to a topic exchange and bind to it.
     ///
     /// # Errors
-    /// [`InvalidPattern`] for one that is no regular expression.
+    /// For a user or a virtual host that is not there, and a pattern that is no regular expression.
     ///
     /// # Examples
     /// ```
@@ -177,13 +196,30 @@ impl InVhost<'_> {
         user: &str,
         exchange: &str,
         patterns: [&str; 2],
-    ) -> Result<(), InvalidPattern> {
-        self.broker
-            .shared
-            .change(|state| state.core.set_topic_permissions(user, self.name, exchange, patterns))
+    ) -> Result<(), InvalidPermissions> {
+        self.change(|core, _, vhost| core.set_topic_permissions(user, vhost, exchange, patterns))
     }
 
-    /// Asserts how many messages of a queue are ready and unacked. The panic shows what is there instead.
+    /// Sets the type of queues that are declared without one: `classic`, `quorum` or `stream`. `None` is as the line has it,
+    /// a classic queue. Returns false if there is no such virtual host or type.
+    ///
+    /// # Examples
+    /// ```
+    /// # use actix_pika_broker::Broker;
+    /// let broker = Broker::builder().vhost("shop").start().unwrap();
+    /// assert!(broker.in_vhost("shop").set_default_queue_type(Some("quorum")));
+    /// assert!(!broker.in_vhost("shop").set_default_queue_type(Some("mirrored")));
+    /// ```
+    pub fn set_default_queue_type(&self, kind: Option<&str>) -> bool {
+        self.change(|core, _, vhost| core.set_default_queue_type(vhost, kind))
+    }
+
+    /// Changes what is in the virtual host.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Core, Time, &str) -> T) -> T {
+        self.broker.shared.change(|state| change(&mut state.core, state.clock.core(), self.name))
+    }
+
+    /// Asserts how many messages of a queue are ready and unacked. The panic shows the first 20 that are there instead.
     ///
     /// # Panics
     /// If there are others, or the queue is not there.
@@ -195,21 +231,27 @@ impl InVhost<'_> {
     /// ```
     #[track_caller]
     pub fn assert_messages(&self, queue: &str, ready: usize, unacked: usize) {
-        let (found, messages, chaos) = self.broker.shared.look(|state| {
-            let found = state.core.queue(self.name, queue);
-            (found, state.core.messages(self.name, queue), state.describe_chaos())
+        // The panic comes when the lock is free.
+        let wrong = self.broker.shared.look(|state| {
+            let wrong = match state.core.queue(self.name, queue) {
+                None => {
+                    let queues = state.core.queues(self.name);
+                    let names: Vec<&str> = queues.iter().map(|queue| &*queue.name).collect();
+                    format!("there is no queue '{queue}'; there are: {names:?}")
+                }
+                Some(found) if (found.ready, found.unacked) == (ready, unacked) => return None,
+                Some(found) => format!(
+                    "queue '{queue}' has {} ready and {} unacked, not {ready} and {unacked}:\n{}",
+                    found.ready,
+                    found.unacked,
+                    list(&state.core.messages(self.name, queue)),
+                ),
+            };
+            Some(wrong + &state.describe_chaos())
         });
-        let Some(found) = found else {
-            let names: Vec<String> = self.queues().iter().map(|queue| queue.name.to_string()).collect();
-            panic!("there is no queue '{queue}'; there are: {names:?}{chaos}");
-        };
-        assert!(
-            (found.ready, found.unacked) == (ready, unacked),
-            "queue '{queue}' has {} ready and {} unacked, not {ready} and {unacked}:\n{}{chaos}",
-            found.ready,
-            found.unacked,
-            messages.iter().map(describe).collect::<Vec<_>>().join("\n"),
-        );
+        if let Some(wrong) = wrong {
+            panic!("{wrong}");
+        }
     }
 }
 

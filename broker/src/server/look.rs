@@ -75,6 +75,7 @@ impl Broker {
     /// # use actix_pika_broker::Broker;
     /// assert!(Broker::start().unwrap().queues().is_empty());
     /// ```
+    #[must_use]
     pub fn queues(&self) -> Vec<QueueView> {
         self.in_vhost("/").queues()
     }
@@ -86,6 +87,7 @@ impl Broker {
     /// # use actix_pika_broker::Broker;
     /// assert!(Broker::start().unwrap().messages("orders").is_empty());
     /// ```
+    #[must_use]
     pub fn messages(&self, queue: &str) -> Vec<MessageView> {
         self.in_vhost("/").messages(queue)
     }
@@ -97,6 +99,7 @@ impl Broker {
     /// # use actix_pika_broker::Broker;
     /// assert!(Broker::start().unwrap().consumers().is_empty());
     /// ```
+    #[must_use]
     pub fn consumers(&self) -> Vec<ConsumerView> {
         self.in_vhost("/").consumers()
     }
@@ -108,6 +111,7 @@ impl Broker {
     /// # use actix_pika_broker::Broker;
     /// assert!(Broker::start().unwrap().bindings().is_empty());
     /// ```
+    #[must_use]
     pub fn bindings(&self) -> Vec<BindingView> {
         self.in_vhost("/").bindings()
     }
@@ -119,6 +123,7 @@ impl Broker {
     /// # use actix_pika_broker::Broker;
     /// assert!(Broker::start().unwrap().connections().is_empty());
     /// ```
+    #[must_use]
     pub fn connections(&self) -> Vec<ConnectionView> {
         self.look(|state| state.connections())
     }
@@ -131,6 +136,7 @@ impl Broker {
     /// # use actix_pika_broker::Broker;
     /// assert_eq!(Broker::start().unwrap().memory_used(), 0);
     /// ```
+    #[must_use]
     pub fn memory_used(&self) -> u64 {
         self.shared.look(|state| state.core.memory().taken())
     }
@@ -142,11 +148,12 @@ impl Broker {
     /// # use actix_pika_broker::Broker;
     /// assert!(Broker::start().unwrap().published("orders.#").is_empty());
     /// ```
+    #[must_use]
     pub fn published(&self, pattern: &str) -> Vec<Published> {
         self.shared.look(|state| state.core.published(pattern).cloned().collect())
     }
 
-    /// Asserts how many messages of a queue are ready and unacked. The panic shows what is there instead.
+    /// Asserts how many messages of a queue are ready and unacked. The panic shows the first 20 that are there instead.
     ///
     /// # Panics
     /// If there are others, or the queue is not there.
@@ -162,8 +169,20 @@ impl Broker {
     }
 }
 
+/// How many messages a failed assertion shows.
+const SHOWN: usize = 20;
+
+/// One line for each of the first messages.
+pub(super) fn list(views: &[MessageView]) -> String {
+    let mut lines: Vec<String> = views.iter().take(SHOWN).map(describe).collect();
+    if views.len() > SHOWN {
+        lines.push(format!("  and {} more", views.len() - SHOWN));
+    }
+    lines.join("\n")
+}
+
 /// One line of a message, its body cut.
-pub(super) fn describe(view: &MessageView) -> String {
+fn describe(view: &MessageView) -> String {
     let body = &view.message.body;
     let shown = String::from_utf8_lossy(body.get(..60).unwrap_or(body)).into_owned();
     format!("  {:?} {:?} {:?}", view.state, &*view.message.routing_key, shown)
@@ -191,6 +210,7 @@ impl BrokerState<'_> {
     ///     state.queue("orders").is_some_and(|queue| queue.consumers > 0)
     /// }
     /// ```
+    #[must_use]
     pub fn queue(&self, name: &str) -> Option<QueueView> {
         self.in_vhost("/").queue(name)
     }
@@ -204,6 +224,7 @@ impl BrokerState<'_> {
     ///     state.ready("orders") == 0
     /// }
     /// ```
+    #[must_use]
     pub fn ready(&self, queue: &str) -> usize {
         self.queue(queue).map_or(0, |queue| queue.ready)
     }
@@ -217,6 +238,7 @@ impl BrokerState<'_> {
     ///     state.unacked("orders") == 0
     /// }
     /// ```
+    #[must_use]
     pub fn unacked(&self, queue: &str) -> usize {
         self.queue(queue).map_or(0, |queue| queue.unacked)
     }
@@ -230,6 +252,7 @@ impl BrokerState<'_> {
     ///     state.published("orders.#") == 3
     /// }
     /// ```
+    #[must_use]
     pub fn published(&self, pattern: &str) -> usize {
         self.0.core.published(pattern).count()
     }
@@ -243,6 +266,7 @@ impl BrokerState<'_> {
     ///     state.connections().is_empty()
     /// }
     /// ```
+    #[must_use]
     pub fn connections(&self) -> Vec<ConnectionView> {
         let views = self.0.core.connections().map(|(id, info)| {
             let peer = self.0.peer_of(id).and_then(|peer| self.0.peers.get(&peer)).map(|entry| &entry.peer);
@@ -277,9 +301,13 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::Arc,
+    };
 
     use super::*;
+    use crate::core::{Message, StoredState};
 
     /// It would wait for the lock that it has itself.
     #[test]
@@ -297,5 +325,22 @@ mod tests {
             assert!(told.ends_with("ask the state that it is given"), "{told}");
             call(&broker);
         }
+    }
+
+    #[test]
+    fn a_list_of_many_messages_is_cut() {
+        // Two octets: no flags.
+        let message = Message::new("".into(), "orders".into(), vec![0; 2].into(), "body".into());
+        let view = MessageView {
+            message: Arc::new(message.unwrap()),
+            state: StoredState::Ready,
+            redelivered: false,
+            delivery_count: 0,
+        };
+        let of = |count: usize| list(&vec![view.clone(); count]);
+        let line = "  Ready \"orders\" \"body\"";
+        assert_eq!(of(0), "");
+        assert_eq!(of(20), [line; 20].join("\n"));
+        assert_eq!(of(400), [line; 20].join("\n") + "\n  and 380 more");
     }
 }

@@ -2,6 +2,7 @@
 //! the actors read, write, and wait for the time.
 
 mod actors;
+mod admin;
 mod builder;
 mod chaos;
 mod clock;

@@ -3,8 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use actix_pika_broker::{
-    Broker as TestBroker, Builder, ConnectionView, Line,
-    core::{ConsumerView, QueueKind, QueueView},
+    Broker as TestBroker, Builder, ConnectionView, ConsumerView, Line, QueueKind, QueueView,
 };
 
 use super::administration::*;
@@ -155,6 +154,7 @@ fn queue(view: &QueueView) -> QueueInfo {
         QueueKind::Classic { .. } => "classic",
         QueueKind::Quorum { .. } => "quorum",
         QueueKind::Stream { .. } => "stream",
+        other => panic!("a queue of the kind {other:?}"),
     };
     QueueInfo {
         name: view.name.to_string(),

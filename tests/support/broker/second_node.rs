@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 
-use actix_pika_broker::core::Permits;
+use actix_pika_broker::Permits;
 
 use super::{
     Broker,

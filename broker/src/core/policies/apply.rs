@@ -10,77 +10,17 @@ use crate::core::{
 };
 
 impl Core {
-    /// Sets a policy of a virtual host, and applies it to what is there.
+    /// Sets a policy of a virtual host, and applies it to what is there. One of an operator limits what policies say.
     ///
     /// # Errors
     /// [`InvalidPolicy`], as RabbitMQ has it.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig, Policy, Time};
-    /// let mut core = Core::new(CoreConfig::default());
-    /// core.set_policy(Time::ZERO, "/", "short", &Policy::new("^q").set("max-length", 10)).unwrap();
-    /// ```
-    pub fn set_policy(
+    pub(crate) fn set_policy(
         &mut self,
         now: Time,
-        vhost: &str,
-        name: &str,
-        policy: &Policy,
-    ) -> Result<(), InvalidPolicy> {
-        self.put_policy(now, vhost, name, policy, By::User)
-    }
-
-    /// Sets an operator policy, which limits what policies say.
-    ///
-    /// # Errors
-    /// [`InvalidPolicy`], as RabbitMQ has it.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig, Policy, Time};
-    /// let mut core = Core::new(CoreConfig::default());
-    /// core.set_operator_policy(Time::ZERO, "/", "limit", &Policy::new("").set("max-length", 10)).unwrap();
-    /// ```
-    pub fn set_operator_policy(
-        &mut self,
-        now: Time,
-        vhost: &str,
-        name: &str,
-        policy: &Policy,
-    ) -> Result<(), InvalidPolicy> {
-        self.put_policy(now, vhost, name, policy, By::Operator)
-    }
-
-    /// Removes a policy of a virtual host. Returns whether there was one.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig, Time};
-    /// assert!(!Core::new(CoreConfig::default()).clear_policy(Time::ZERO, "/", "short"));
-    /// ```
-    pub fn clear_policy(&mut self, now: Time, vhost: &str, name: &str) -> bool {
-        self.remove_policy(now, vhost, name, By::User)
-    }
-
-    /// Removes an operator policy of a virtual host. Returns whether there was one.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig, Time};
-    /// assert!(!Core::new(CoreConfig::default()).clear_operator_policy(Time::ZERO, "/", "limit"));
-    /// ```
-    pub fn clear_operator_policy(&mut self, now: Time, vhost: &str, name: &str) -> bool {
-        self.remove_policy(now, vhost, name, By::Operator)
-    }
-
-    fn put_policy(
-        &mut self,
-        now: Time,
-        vhost: &str,
-        name: &str,
-        policy: &Policy,
         by: By,
+        vhost: &str,
+        name: &str,
+        policy: &Policy,
     ) -> Result<(), InvalidPolicy> {
         self.arrive(now);
         let key = self.topology.vhost(vhost);
@@ -93,7 +33,8 @@ impl Core {
         Ok(())
     }
 
-    fn remove_policy(&mut self, now: Time, vhost: &str, name: &str, by: By) -> bool {
+    /// Removes a policy of a virtual host. Returns whether there was one.
+    pub(crate) fn clear_policy(&mut self, now: Time, by: By, vhost: &str, name: &str) -> bool {
         self.arrive(now);
         let key = self.topology.vhost(vhost);
         let Some((key, record)) = key.and_then(|key| Some((key, self.topology.vhosts.get_mut(key)?))) else {

@@ -3,7 +3,7 @@
 use actix_pika_actors::Value;
 
 use super::rig::Rig;
-use crate::core::{ApplyTo, Core, CoreConfig, InvalidPolicy, Keep, Line, Policy, Time};
+use crate::core::{ApplyTo, By, Core, CoreConfig, InvalidPolicy, Keep, Line, Policy, Time};
 
 const LINES: [Line; 4] = [Line::V3_10, Line::V3_13, Line::V4_0, Line::V4_3];
 const KINDS: [&str; 2] = ["", " x-queue-type=Squorum"];
@@ -241,10 +241,11 @@ fn an_alternate_exchange_by_a_policy() {
 fn applied(line: Line, policies: &[(&str, Policy)], queue: &str) -> (Option<String>, Option<u64>) {
     let mut rig = Rig::with(CoreConfig { line, ..CoreConfig::default() });
     for (name, policy) in policies {
-        match name.strip_prefix("operator-") {
-            Some(name) => rig.core.set_operator_policy(Time::ZERO, "/", name, policy).unwrap(),
-            None => rig.core.set_policy(Time::ZERO, "/", name, policy).unwrap(),
-        }
+        let (by, name) = match name.strip_prefix("operator-") {
+            Some(name) => (By::Operator, name),
+            None => (By::User, &**name),
+        };
+        rig.core.set_policy(Time::ZERO, by, "/", name, policy).unwrap();
     }
     rig.prepare(&[&format!("a1 declare q durable{queue}")]);
     let view = rig.core.queue("/", "q").unwrap();
@@ -299,7 +300,7 @@ fn operators_and_overflow() {
 
 fn refusal(line: Line, policy: Policy) -> String {
     let mut core = Core::new(CoreConfig { line, ..CoreConfig::default() });
-    core.set_policy(Time::ZERO, "/", "p", &policy).unwrap_err().to_string()
+    core.set_policy(Time::ZERO, By::User, "/", "p", &policy).unwrap_err().to_string()
 }
 
 #[test]
@@ -333,12 +334,13 @@ fn what_is_wrong_is_named_as_rabbitmq_does() {
     let mut core = Core::new(CoreConfig::default());
     let policy = of("expires", 5.into());
     assert_eq!(
-        core.set_policy(Time::ZERO, "no", "p", &policy),
+        core.set_policy(Time::ZERO, By::User, "no", "p", &policy),
         Err(InvalidPolicy::NoVirtualHost("no".to_owned()))
     );
-    let operator = core.set_operator_policy(Time::ZERO, "/", "p", &of("dead-letter-exchange", "x".into()));
+    let operator =
+        core.set_policy(Time::ZERO, By::Operator, "/", "p", &of("dead-letter-exchange", "x".into()));
     assert!(operator.unwrap_err().to_string().ends_with("are not recognised policy settings"));
-    let broken = core.set_policy(Time::ZERO, "/", "p", &Policy::new("(").set("expires", 5));
+    let broken = core.set_policy(Time::ZERO, By::User, "/", "p", &Policy::new("(").set("expires", 5));
     assert!(matches!(broken, Err(InvalidPolicy::Pattern(_))));
 }
 

@@ -13,7 +13,8 @@ use super::{
     show::{abridged, content_text, method_text, normal},
 };
 use crate::core::{
-    ApplyTo, ConnectionId, ConnectionInfo, Core, CoreConfig, Line, Outgoing, Output, Policy, Publish, Time,
+    ApplyTo, By, ConnectionId, ConnectionInfo, Core, CoreConfig, Line, Outgoing, Output, Policy, Publish,
+    Time,
 };
 
 pub(super) struct Rig {
@@ -201,12 +202,9 @@ impl Rig {
 
     fn set_policy(&mut self, text: &PolicyText) {
         let (now, name) = (Time::from_millis(self.now), &*text.name);
+        let by = if text.is_operator { By::Operator } else { By::User };
         let Some(set) = &text.set else {
-            let was_there = match text.is_operator {
-                true => self.core.clear_operator_policy(now, "/", name),
-                false => self.core.clear_policy(now, "/", name),
-            };
-            assert!(was_there, "no policy {name}");
+            assert!(self.core.clear_policy(now, by, "/", name), "no policy {name}");
             return;
         };
         let mut policy = Policy::new(&set.pattern).priority(set.priority).apply_to(match &*set.apply_to {
@@ -221,11 +219,7 @@ impl Rig {
         for (setting, value) in set.definition.iter() {
             policy = policy.set(&setting.to_string_lossy(), value.clone());
         }
-        let result = match text.is_operator {
-            true => self.core.set_operator_policy(now, "/", name, &policy),
-            false => self.core.set_policy(now, "/", name, &policy),
-        };
-        result.unwrap();
+        self.core.set_policy(now, by, "/", name, &policy).unwrap();
     }
 
     /// Opens the channel of an operation on its first use.
