@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 
+/// With how many holes the list is not worth being looked through.
+const FEW_HOLES: usize = 64;
+
 /// Deliveries in the order of their tags. Those in the middle that are settled leave a hole until the ones
-/// before them are settled too.
+/// before them are settled too, or there are more holes than deliveries.
 #[derive(Debug)]
 pub(crate) struct Unacked<T> {
     entries: VecDeque<(u64, Option<T>)>,
@@ -60,6 +63,10 @@ impl<T> Unacked<T> {
         self.len -= 1;
         while let Some((_, None)) = self.entries.front() {
             self.entries.pop_front();
+        }
+        // One delivery that is never settled would pin the holes of all later ones.
+        if self.entries.len() > 2 * self.len + FEW_HOLES {
+            self.entries.retain(|(_, entry)| entry.is_some());
         }
         taken
     }
@@ -128,6 +135,22 @@ mod tests {
         assert_eq!(unacked.take(4), Some(40));
         assert_eq!(unacked.take_up_to(5), Some(vec![(3, 30), (5, 50)]));
         assert_eq!((unacked.len(), unacked.first()), (0, None));
+    }
+
+    /// With prefetch 2, a client may keep one delivery and ack all the others one by one.
+    #[test]
+    fn one_delivery_does_not_pin_the_holes_behind_it() {
+        let mut unacked = unacked(1..=3);
+        let mut most = 0;
+        for tag in 4..=10_000 {
+            unacked.push(tag, tag * 10);
+            assert_eq!(unacked.take(tag - 1), Some((tag - 1) * 10));
+            most = most.max(unacked.entries.len());
+        }
+        assert_eq!(most, 2 * unacked.len() + FEW_HOLES);
+        assert_eq!((unacked.take(5000), unacked.first()), (None, Some(&10)));
+        assert_eq!(unacked.take_up_to(10_000), Some(vec![(1, 10), (2, 20), (10_000, 100_000)]));
+        assert_eq!(unacked.entries.len(), 0);
     }
 
     /// broker.md 15: a rollback puts the tags back.
