@@ -1,34 +1,64 @@
 //! The ready messages of a classic queue: in the original order, or by priority.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::stored::Stored;
 
 /// The ready messages.
 #[derive(Debug)]
 pub(super) enum ClassicLines {
-    One(Line),
+    One(ReadyList),
     /// The line of priority 0 first.
     ByPriority {
-        lines: Vec<Line>,
+        lines: Vec<ReadyList>,
         len: usize,
     },
 }
 
 /// Messages in their original order.
 #[derive(Debug, Default)]
-pub(super) struct Line(VecDeque<Stored>);
+pub(super) struct ReadyList {
+    /// Those that came back, by their places. All of these are before those of the others: only the front is taken.
+    returned: BTreeMap<u64, Stored>,
+    /// Those that were never taken.
+    fresh: VecDeque<Stored>,
+}
 
-impl Line {
-    /// Puts a message back at its place. Most of those that come back belong to the front.
+impl ReadyList {
+    #[inline]
+    fn push(&mut self, stored: Stored) {
+        self.fresh.push_back(stored);
+    }
+
+    /// Puts a message back at its place.
     fn put_back(&mut self, stored: Stored) {
-        match self.0.front() {
-            Some(front) if front.place < stored.place => {
-                let at = self.0.partition_point(|other| other.place < stored.place);
-                self.0.insert(at, stored);
-            }
-            _ => self.0.push_front(stored),
+        debug_assert!(self.fresh.front().is_none_or(|fresh| stored.place < fresh.place));
+        self.returned.insert(stored.place, stored);
+    }
+
+    #[inline]
+    fn front(&self) -> Option<&Stored> {
+        if self.returned.is_empty() {
+            return self.fresh.front();
         }
+        self.returned.first_key_value().map(|(_, returned)| returned)
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<Stored> {
+        if self.returned.is_empty() {
+            return self.fresh.pop_front();
+        }
+        self.returned.pop_first().map(|(_, returned)| returned)
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.returned.len() + self.fresh.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Stored> {
+        self.returned.values().chain(&self.fresh)
     }
 }
 
@@ -36,15 +66,15 @@ impl ClassicLines {
     /// Creates empty lines; `max_priority` is that of a queue with priorities.
     pub(super) fn new(max_priority: Option<u8>) -> Self {
         match max_priority {
-            None => Self::One(Line::default()),
+            None => Self::One(ReadyList::default()),
             Some(max) => {
-                let lines = (0..=max).map(|_| Line::default()).collect();
+                let lines = (0..=max).map(|_| ReadyList::default()).collect();
                 Self::ByPriority { lines, len: 0 }
             }
         }
     }
 
-    fn of_priority(&mut self, stored: &Stored) -> &mut Line {
+    fn of_priority(&mut self, stored: &Stored) -> &mut ReadyList {
         match self {
             Self::One(line) => line,
             Self::ByPriority { lines, len } => {
@@ -59,9 +89,9 @@ impl ClassicLines {
     #[inline]
     pub(super) fn push(&mut self, stored: Stored) {
         if let Self::One(line) = self {
-            return line.0.push_back(stored);
+            return line.push(stored);
         }
-        self.of_priority(&stored).0.push_back(stored);
+        self.of_priority(&stored).push(stored);
     }
 
     pub(super) fn put_back(&mut self, stored: Stored) {
@@ -71,17 +101,17 @@ impl ClassicLines {
     #[inline]
     pub(super) fn front(&self) -> Option<&Stored> {
         match self {
-            Self::One(line) => line.0.front(),
-            Self::ByPriority { lines, .. } => lines.iter().rev().find_map(|line| line.0.front()),
+            Self::One(line) => line.front(),
+            Self::ByPriority { lines, .. } => lines.iter().rev().find_map(|line| line.front()),
         }
     }
 
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Stored> {
         match self {
-            Self::One(line) => line.0.pop_front(),
+            Self::One(line) => line.pop(),
             Self::ByPriority { lines, len } => {
-                let stored = lines.iter_mut().rev().find_map(|line| line.0.pop_front())?;
+                let stored = lines.iter_mut().rev().find_map(|line| line.pop())?;
                 *len -= 1;
                 Some(stored)
             }
@@ -91,7 +121,7 @@ impl ClassicLines {
     #[inline]
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::One(line) => line.0.len(),
+            Self::One(line) => line.len(),
             Self::ByPriority { len, .. } => *len,
         }
     }
@@ -102,6 +132,6 @@ impl ClassicLines {
             Self::One(line) => std::slice::from_ref(line),
             Self::ByPriority { lines, .. } => lines,
         };
-        lines.iter().rev().flat_map(|line| &line.0)
+        lines.iter().rev().flat_map(ReadyList::iter)
     }
 }

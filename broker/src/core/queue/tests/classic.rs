@@ -31,6 +31,24 @@ fn a_message_returns_between_others() {
     assert!(!rig.take().redelivered);
 }
 
+/// Section 5: many come back one by one, of two consumers that hold every other one. Each takes its place without moving
+/// the others.
+#[test]
+fn many_messages_return_to_their_places() {
+    let mut rig = Rig::classic(|_| {});
+    let published: Vec<String> = (0..20_000).map(|number| number.to_string()).collect();
+    rig.publish(&published.join(" "));
+    let (even, odd): (Vec<_>, Vec<_>) =
+        rig.take_many(10_000).into_iter().partition(|stored| stored.place % 2 == 0);
+    for stored in even.into_iter().chain(odd) {
+        rig.requeue(vec![stored], Return::Nack);
+    }
+    assert_eq!((rig.queue.ready(), rig.queue.unacked()), (20_000, 0));
+    assert!(rig.queue.iter().map(body).eq(published));
+    let redelivered = rig.take_many(20_000).iter().filter(|stored| stored.redelivered).count();
+    assert_eq!(redelivered, 10_000);
+}
+
 /// Section 5: counts are of ready messages only, and purge leaves the unacked ones.
 #[test]
 fn counts_are_of_ready_messages() {
