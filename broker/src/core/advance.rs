@@ -46,11 +46,10 @@ impl Core {
     }
 
     /// Runs the timers that are due, in their order, each at its time: a message that expires into another queue
-    /// has its time to live there from then on.
-    pub(super) fn run_timers(&mut self) {
-        let until = self.now;
+    /// has its time to live there from then on. Time does not go back for one that was set too late.
+    pub(super) fn run_timers(&mut self, until: Time) {
         while let Some((at, timer)) = self.timers.due(until) {
-            self.now = at;
+            self.now = self.now.max(at);
             match timer {
                 Timer::Messages(queue) => self.expire_messages(queue),
                 Timer::Idle(queue) => self.expire_queue(queue),
@@ -62,6 +61,5 @@ impl Core {
             }
             self.run();
         }
-        self.now = until;
     }
 }

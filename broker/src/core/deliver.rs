@@ -55,7 +55,7 @@ impl Core {
             self.hand_over(key, consumer, stored);
         }
         if let Some(queue) = self.topology.queues.get_mut(key) {
-            queue.queue.end_round(&mut dead);
+            queue.queue.end_round(self.now, &mut dead);
         }
         self.bury(key, &mut dead);
         self.watch_messages(key);

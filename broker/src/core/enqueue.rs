@@ -47,10 +47,11 @@ impl Core {
         self.dead.extend(dead.drain(..).map(|dead| (key, dead)));
     }
 
-    /// Sets the timer for the next message that expires or comes back.
+    /// Sets the timer for the next message that expires or comes back. One that has expired behind others is due now.
     pub(super) fn watch_messages(&mut self, key: QueueKey) {
+        let now = self.now;
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
-        if let Some(at) = queue.queue.next_due()
+        if let Some(at) = queue.queue.next_due().map(|due| due.max(now))
             && queue.timer.is_none_or(|set| at < set)
         {
             queue.timer = Some(at);

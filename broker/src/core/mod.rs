@@ -260,12 +260,11 @@ impl Core {
 
     /// Sets the time, and lets happen what is due until then.
     fn arrive(&mut self, now: Time) {
-        if now > self.now {
-            self.now = now;
+        let now = self.now.max(now);
+        if self.timers.next().is_some_and(|at| at <= now) {
+            self.run_timers(now);
         }
-        if self.timers.next().is_some_and(|at| at <= self.now) {
-            self.run_timers();
-        }
+        self.now = now;
         if self.timers.are_many() {
             self.drop_old_timers();
         }

@@ -87,7 +87,7 @@ impl Core {
         queue.expires = terms.expires;
         let has_other_timeout = queue.queue.settings().consumer_timeout != terms.settings.consumer_timeout;
         let mut dead = Vec::new();
-        queue.queue.change_settings(terms.settings, &mut dead);
+        queue.queue.change_settings(self.now, terms.settings, &mut dead);
         self.bury(key, &mut dead);
         self.watch_messages(key);
         self.use_queue(key);

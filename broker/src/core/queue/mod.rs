@@ -82,7 +82,7 @@ impl Queue {
     }
 
     /// Replaces the settings, as a policy does. The kind stays. Messages that are there keep their deadlines.
-    pub(crate) fn change_settings(&mut self, settings: QueueSettings, dead: &mut Vec<Dead>) {
+    pub(crate) fn change_settings(&mut self, now: Time, settings: QueueSettings, dead: &mut Vec<Dead>) {
         self.settings = settings;
         if let (Lines::Stream(log), QueueKind::Stream { max_age, segment_bytes }) =
             (&mut self.lines, &self.settings.kind)
@@ -91,7 +91,10 @@ impl Queue {
             log.set_retention(Retention { max_age, max_bytes: self.settings.max_bytes, segment_bytes });
         }
         self.refuses &= self.settings.overflow == Overflow::RejectPublish && !self.is_short_again();
-        self.enforce_limits(dead);
+        // What it drops may lay a message bare that has expired.
+        if self.enforce_limits(dead) {
+            self.expire(now, dead);
+        }
     }
 
     /// Appends a message. That may drop others, or itself.
@@ -199,9 +202,9 @@ impl Queue {
 
     /// Ends a round of deliveries.
     #[inline]
-    pub(crate) fn end_round(&mut self, dead: &mut Vec<Dead>) {
-        if matches!(self.lines, Lines::Quorum(_)) {
-            self.enforce_limits(dead);
+    pub(crate) fn end_round(&mut self, now: Time, dead: &mut Vec<Dead>) {
+        if matches!(self.lines, Lines::Quorum(_)) && self.enforce_limits(dead) {
+            self.expire(now, dead);
         }
     }
 
@@ -217,6 +220,7 @@ impl Queue {
             && let Some(stored) = lines.pop_expired(now)
         {
             self.ready_bytes -= self.size(&stored.message);
+            self.grew_shorter();
             dead.push(Dead { stored, reason: Reason::Expired });
         }
     }
@@ -269,9 +273,7 @@ impl Queue {
     pub(crate) fn release(&mut self, stored: &Stored) {
         self.kept = self.kept.saturating_sub(1);
         self.aside_bytes = self.aside_bytes.saturating_sub(self.size(&stored.message));
-        if self.refuses {
-            self.refuses = !self.is_short_again();
-        }
+        self.grew_shorter();
     }
 
     /// Returns the delayed messages, the next one first, and when they come back.
@@ -285,6 +287,7 @@ impl Queue {
         for stored in delayed.values() {
             self.aside_bytes -= self.size(&stored.message);
         }
+        self.grew_shorter();
         delayed.len()
     }
 
@@ -377,9 +380,7 @@ impl Queue {
             Lines::Stream(_) => None,
         }?;
         self.ready_bytes -= self.size(&stored.message);
-        if self.refuses {
-            self.refuses = !self.is_short_again();
-        }
+        self.grew_shorter();
         Some(stored)
     }
 
@@ -438,6 +439,14 @@ impl Queue {
         let below = |max: u64, now: u64| now <= max / 5 * 4 + max % 5 * 4 / 5;
         self.settings.max_length.is_none_or(|max| below(max, self.counted()))
             && self.settings.max_bytes.is_none_or(|max| below(max, self.ready_bytes + self.aside_bytes))
+    }
+
+    /// A message is gone that counted for a limit: a quorum queue that refused others may take them again.
+    #[inline]
+    fn grew_shorter(&mut self) {
+        if self.refuses {
+            self.refuses = !self.is_short_again();
+        }
     }
 
     /// Drops messages from the head while there are too many, and returns whether it dropped any.

@@ -209,6 +209,36 @@ fn delivery_limits() {
     }
 }
 
+/// A limit that drops a message lays bare another one that has expired behind it long ago. It dies now.
+#[test]
+fn what_a_new_limit_lays_bare_expires_now() {
+    for line in LINES {
+        for kind in ["classic", "quorum"] {
+            let mut rig = Rig::with(CoreConfig { line, ..CoreConfig::default() });
+            rig.prepare(&[
+                "a1 declare d x-message-ttl=I60000",
+                &format!(
+                    "a1 declare q durable x-queue-type=S{kind} x-dead-letter-exchange=S \
+                     x-dead-letter-routing-key=Sd"
+                ),
+                "a1 publish - q a",
+                "a1 publish - q b p.expiration=10",
+                "a1 publish - q c",
+                "advance 3600000",
+                "policy p ^q$ queues max-length=I2",
+            ]);
+            rig.check(&[
+                ("a1 declare d passive", &["a1 declared d 2 0"]),
+                ("a1 declare q passive", &["a1 declared q 1 0"]),
+                ("advance 59999", &[]),
+                ("a1 declare d passive", &["a1 declared d 2 0"]),
+                ("advance 1", &[]),
+                ("a1 declare d passive", &["a1 declared d 0 0"]),
+            ]);
+        }
+    }
+}
+
 #[test]
 fn an_alternate_exchange_by_a_policy() {
     for line in LINES {

@@ -1,7 +1,7 @@
 //! Quorum queues in the whole core: broker.md 5, 8, 11 and 16.
 
 use super::rig::Rig;
-use crate::core::{CoreConfig, Line};
+use crate::core::{CoreConfig, Line, Time};
 
 const LINES: [Line; 4] = [Line::V3_10, Line::V3_13, Line::V4_0, Line::V4_3];
 
@@ -320,6 +320,71 @@ fn timeouts_of_other_queues() {
         let expected: &[&str] = if is_late { &[late] } else { &[] };
         rig.check(&[("advance 3000", expected)]);
     }
+}
+
+/// What comes back to the end drops the head, which lays bare a message that has expired long ago.
+#[test]
+fn what_a_return_lays_bare_expires_now() {
+    for line in [Line::V3_10, Line::V3_13] {
+        let mut rig = Rig::with(CoreConfig { line, consumer_timeout: None, ..CoreConfig::default() });
+        rig.prepare(&[
+            "a1 declare d x-message-ttl=I60000",
+            "a1 declare q durable x-queue-type=Squorum x-max-length=I2 x-dead-letter-exchange=S \
+             x-dead-letter-routing-key=Sd",
+            "a1 publish - q held",
+            "b1 get q",
+            "a1 publish - q a",
+            "a1 publish - q b p.expiration=10",
+            "advance 3600000",
+            "b1 nack 1 requeue",
+        ]);
+        assert_eq!(rig.core.next_timer(), Some(Time::from_millis(3_660_000)), "{line:?}");
+        rig.check(&[
+            ("a1 declare d passive", &["a1 declared d 2 0"]),
+            ("a1 declare q passive", &["a1 declared q 1 0"]),
+            ("advance 59999", &[]),
+            ("a1 declare d passive", &["a1 declared d 2 0"]),
+            ("advance 1", &[]),
+            ("a1 declare d passive", &["a1 declared d 0 0"]),
+        ]);
+    }
+}
+
+/// What is delayed counts for the limit until it is purged.
+#[test]
+fn a_purge_of_delayed_messages_makes_room() {
+    let mut rig = Rig::new(Line::V4_3);
+    rig.prepare(&[
+        "a1 declare q durable x-queue-type=Squorum x-max-length=I1 x-overflow=Sreject-publish \
+         x-delayed-retry-type=Sall x-delayed-retry-min=I60000",
+        "a1 publish - q a",
+        "a1 publish - q b",
+        "b1 get q",
+        "b1 get q",
+        "b1 nack 2 multiple requeue",
+        "a1 confirm",
+    ]);
+    rig.check(&[
+        ("a1 publish - q c", &["a1 nack 1 multiple"]),
+        ("a1 purge q", &["a1 purged 2"]),
+        ("a1 publish - q d", &["a1 ack 2"]),
+    ]);
+}
+
+/// With strict priorities, what expires behind others makes room, too.
+#[test]
+fn what_expires_behind_others_makes_room() {
+    let mut rig = Rig::new(Line::V4_3);
+    rig.prepare(&["a1 declare q durable x-queue-type=Squorum x-max-length=I5 x-overflow=Sreject-publish"]);
+    rig.prepare(&["a1 publish - q high p.priority=9"; 4]);
+    rig.prepare(&["a1 publish - q low p.priority=1 p.expiration=1000"; 2]);
+    rig.check(&[
+        ("a1 confirm", &["a1 ok"]),
+        ("a1 publish - q c", &["a1 nack 1 multiple"]),
+        ("advance 1500", &[]),
+        ("a1 publish - q d", &["a1 ack 2"]),
+        ("a1 get q", &["a1 got 1 high, 4 left"]),
+    ]);
 }
 
 /// Dead messages stay until a queue has taken their dead letters. They are not ready, but count for the limit.

@@ -109,7 +109,7 @@ impl Rig {
     pub(super) fn requeue(&mut self, returned: Vec<Stored>, why: Return) {
         self.queue.requeue(self.now, returned, why, &mut self.dead);
         // There is no consumer that waits.
-        self.queue.end_round(&mut self.dead);
+        self.queue.end_round(self.now, &mut self.dead);
     }
 
     /// Takes and settles everything, and returns the bodies.
