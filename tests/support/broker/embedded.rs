@@ -73,19 +73,26 @@ impl Administration for Embedded {
     }
 
     fn permit(&self, vhost: &str, user: &str, Names { configure, write, read }: Names<'_>) {
-        self.0.in_vhost(vhost).set_permissions(user, [configure, write, read]).expect("patterns");
+        self.0
+            .in_vhost(vhost)
+            .set_permissions(user, [configure, write, read])
+            .expect("a user, a virtual host and patterns");
     }
 
     fn permit_topics(&self, vhost: &str, user: &str, Topics { exchange, write, read }: Topics<'_>) {
-        self.0.in_vhost(vhost).set_topic_permissions(user, exchange, [write, read]).expect("patterns");
+        self.0
+            .in_vhost(vhost)
+            .set_topic_permissions(user, exchange, [write, read])
+            .expect("a user, a virtual host and patterns");
     }
 
     fn limit(&self, what: Limit<'_>, value: Option<u32>) {
-        match what {
+        let is_there = match what {
             Limit::ConnectionsOfVhost(name) => self.0.limit_connections_of_vhost(name, value),
             Limit::ConnectionsOfUser(name) => self.0.limit_connections_of_user(name, value),
             Limit::ChannelsOfUser(name) => self.0.limit_channels_of_user(name, value),
-        }
+        };
+        assert!(is_there, "there is nothing to limit");
     }
 
     fn queues(&self, vhost: &str) -> Vec<QueueInfo> {
@@ -150,7 +157,7 @@ impl Administration for Embedded {
 }
 
 fn queue(view: &QueueView) -> QueueInfo {
-    let kind = match view.settings.kind {
+    let kind = match &view.settings.kind {
         QueueKind::Classic { .. } => "classic",
         QueueKind::Quorum { .. } => "quorum",
         QueueKind::Stream { .. } => "stream",
