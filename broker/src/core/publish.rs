@@ -80,14 +80,14 @@ impl Core {
         self.run();
     }
 
-    /// Takes a publish whose body is larger than a message may be, and was not kept: an error of the channel, or
-    /// of what is looked at before the size.
+    /// Takes a publish whose body is larger than `max`, the limit when its header came, and was not kept: an error of
+    /// the channel, or of what is looked at before the size.
     ///
     /// # Examples
     /// ```
     /// # use actix_pika_broker::core::{ConnectionId, Core, Publish, Time};
     /// fn refuse(core: &mut Core, connection: ConnectionId, publish: Publish<'_>) {
-    ///     core.publish_too_large(Time::ZERO, connection, 1, publish, 1 << 30);
+    ///     core.publish_too_large(Time::ZERO, connection, 1, publish, 1 << 30, 16 << 20);
     /// }
     /// ```
     pub fn publish_too_large(
@@ -97,13 +97,13 @@ impl Core {
         channel: u16,
         publish: Publish<'_>,
         size: u64,
+        max: u64,
     ) {
         self.arrive(now);
-        let at = ChannelAt { connection, number: channel };
         let result = match self.channel_state(connection, channel) {
             ChannelState::Closed => Err(Failure::connection(504, "expected 'channel.open'")),
             ChannelState::Open if publish.immediate => Err(Failure::connection(540, "immediate=true")),
-            ChannelState::Open => self.check_publish(at, publish, size).map(drop),
+            ChannelState::Open => Err(larger_than(size, max)),
             ChannelState::Closing => Ok(()),
         };
         if let Err(failure) = result {
@@ -182,12 +182,16 @@ impl Core {
         Ok(())
     }
 
+    /// Returns the largest body that a message may have now.
+    pub(crate) fn message_max(&self) -> u64 {
+        self.config.message_max.unwrap_or(self.rules.message_max)
+    }
+
     /// Size, right, exchange.
     fn check_publish(&self, at: ChannelAt, publish: Publish<'_>, size: u64) -> Result<ExchangeKey, Failure> {
-        let max = self.config.message_max.unwrap_or(self.rules.message_max);
+        let max = self.message_max();
         if size > max {
-            let which = if max == MESSAGE_CEILING { "max size" } else { "configured max size" };
-            return Err(Failure::channel(406, format!("message size {size} is larger than {which} {max}")));
+            return Err(larger_than(size, max));
         }
         self.check_access(at, Access::Write, Resource::Exchange(publish.exchange))?;
         let key = self.find_exchange(self.connection(at)?.vhost, publish.exchange)?;
@@ -312,6 +316,11 @@ impl Core {
             confirms.record(number, ack);
         }
     }
+}
+
+fn larger_than(size: u64, max: u64) -> Failure {
+    let which = if max == MESSAGE_CEILING { "max size" } else { "configured max size" };
+    Failure::channel(406, format!("message size {size} is larger than {which} {max}"))
 }
 
 /// Breaks a term of two parts in two, as Erlang does where a line would be longer than it likes.

@@ -53,8 +53,12 @@ pub(super) enum Event {
         payload: Bytes,
     },
     Published(Published),
-    /// A publish whose body has this size, and was not kept.
-    TooLarge(Published, u64),
+    /// A publish whose body is larger than a message could be when it began, and was not kept.
+    TooLarge {
+        publish: Published,
+        size: u64,
+        max: u64,
+    },
     /// A header or body of a content: the moment at which a blocked connection is told.
     Content,
     /// RabbitMQ's reader ends without a word.
@@ -78,6 +82,8 @@ enum State {
         size: u64,
         received: u64,
         chunks: BytesMut,
+        /// The largest body of its time, if this one is larger: then only the size counts.
+        exceeds: Option<u64>,
     },
 }
 
@@ -87,15 +93,13 @@ pub(super) struct Contents {
     partial: BTreeMap<u16, Partial>,
     /// A body that is longer than announced is an error at once.
     checks_length: bool,
-    /// The largest body that is kept. Of a larger one only the size counts.
-    keep: u64,
     /// The octets of the bodies that are begun.
     begun: u64,
 }
 
 impl Contents {
-    pub(super) fn new(checks_length: bool, keep: u64) -> Self {
-        Self { partial: BTreeMap::new(), checks_length, keep, begun: 0 }
+    pub(super) fn new(checks_length: bool) -> Self {
+        Self { partial: BTreeMap::new(), checks_length, begun: 0 }
     }
 
     /// Returns how many channels have begun a content.
@@ -103,11 +107,11 @@ impl Contents {
         self.partial.len()
     }
 
-    /// Takes a frame of an open connection. `state` is that of its channel.
+    /// Takes a frame of an open connection. `state` is that of its channel, `max` the largest body that is kept now.
     ///
     /// # Errors
     /// 501 and 505 as RabbitMQ's reader has them.
-    pub(super) fn take(&mut self, frame: Frame, state: ChannelState) -> Result<Event, Close> {
+    pub(super) fn take(&mut self, frame: Frame, state: ChannelState, max: u64) -> Result<Event, Close> {
         let Frame { kind, channel, payload } = frame;
         let is_known = match kind {
             METHOD => payload.len() >= 4,
@@ -131,8 +135,8 @@ impl Contents {
                 if kind == METHOD { closing_method(&payload) } else { Ok(Event::None) }
             }
             (METHOD, _) => self.method(channel, payload),
-            (HEADER, _) => self.header(channel, &payload),
-            _ => self.body(channel, &payload),
+            (HEADER, _) => self.header(channel, &payload, max),
+            _ => self.body(channel, &payload, max),
         }
     }
 
@@ -181,7 +185,7 @@ impl Contents {
         }
     }
 
-    fn header(&mut self, channel: u16, payload: &Bytes) -> Result<Event, Close> {
+    fn header(&mut self, channel: u16, payload: &Bytes, max: u64) -> Result<Event, Close> {
         let Some(partial) = self.partial.get_mut(&channel) else { return Err(no_method()) };
         let expected = "expected content header for class 60, got";
         if matches!(partial.state, State::Body { .. }) {
@@ -204,15 +208,16 @@ impl Contents {
         match u64::from_be_bytes(size) {
             0 => Ok(self.finish(channel)),
             size => {
-                partial.state = State::Body { size, received: 0, chunks: BytesMut::new() };
+                let exceeds = (size > max).then_some(max);
+                partial.state = State::Body { size, received: 0, chunks: BytesMut::new(), exceeds };
                 Ok(Event::Content)
             }
         }
     }
 
-    fn body(&mut self, channel: u16, payload: &Bytes) -> Result<Event, Close> {
+    fn body(&mut self, channel: u16, payload: &Bytes, max: u64) -> Result<Event, Close> {
         let Some(partial) = self.partial.get_mut(&channel) else { return Err(no_method()) };
-        let State::Body { size, received, chunks } = &mut partial.state else {
+        let State::Body { size, received, chunks, exceeds } = &mut partial.state else {
             let text = "expected content header for class 60, got non content header frame instead";
             return Err(Close::new(505, text).at(BASIC, PUBLISH));
         };
@@ -230,17 +235,17 @@ impl Contents {
             };
         }
         let is_complete = *received == *size;
-        if is_complete && payload.len() as u64 == *size && *size <= self.keep {
+        if is_complete && payload.len() as u64 == *size && exceeds.is_none() {
             partial.publish.body = kept(payload.clone());
             return Ok(self.finish(channel));
         }
-        if *size <= self.keep {
+        if exceeds.is_none() {
             if chunks.is_empty() {
                 chunks.reserve(usize::try_from(*size).map_or(0, |size| size.min(RESERVED * payload.len())));
             }
             chunks.extend_from_slice(payload);
             self.begun += payload.len() as u64;
-            if self.begun > self.keep.saturating_add(BEGUN_MAX) {
+            if self.begun > max.max(*size).saturating_add(BEGUN_MAX) {
                 return Err(
                     Close::new(506, "too many octets of contents that are not complete").at(BASIC, PUBLISH)
                 );
@@ -255,7 +260,7 @@ impl Contents {
             return Event::Method(method);
         }
         match state {
-            State::Body { size, .. } if size > self.keep => return Event::TooLarge(publish, size),
+            State::Body { size, exceeds: Some(max), .. } => return Event::TooLarge { publish, size, max },
             State::Body { chunks, .. } if publish.body.is_empty() => publish.body = chunks.freeze(),
             State::Body { .. } | State::Header => {}
         }
@@ -343,6 +348,7 @@ mod tests {
         Frame { kind, channel, payload: Bytes::copy_from_slice(payload) }
     }
 
+    const MAX: u64 = 10;
     const PUBLISH_HELLO: &[u8] = b"\0\x3c\0\x28\0\0\x01x\x01k\x01";
     const QOS: &[u8] = b"\0\x3c\0\x0a\0\0\0\0\0\x05\0";
 
@@ -354,16 +360,16 @@ mod tests {
     }
 
     fn contents() -> Contents {
-        Contents::new(true, 10)
+        Contents::new(true)
     }
 
     fn refused(contents: &mut Contents, frame: Frame) -> (u16, u16, String) {
-        let close = contents.take(frame, ChannelState::Open).unwrap_err();
+        let close = contents.take(frame, ChannelState::Open, MAX).unwrap_err();
         (close.class_id, close.method_id, close.to_string())
     }
 
     fn open(contents: &mut Contents, kind: u8, payload: &[u8]) -> Event {
-        contents.take(frame(kind, 1, payload), ChannelState::Open).unwrap()
+        contents.take(frame(kind, 1, payload), ChannelState::Open, MAX).unwrap()
     }
 
     #[test]
@@ -386,11 +392,11 @@ mod tests {
     fn contents_of_channels_mix() {
         let mut contents = contents();
         for channel in [1, 2] {
-            contents.take(frame(METHOD, channel, PUBLISH_HELLO), ChannelState::Open).unwrap();
-            contents.take(frame(HEADER, channel, &header(2)), ChannelState::Open).unwrap();
+            contents.take(frame(METHOD, channel, PUBLISH_HELLO), ChannelState::Open, MAX).unwrap();
+            contents.take(frame(HEADER, channel, &header(2)), ChannelState::Open, MAX).unwrap();
         }
         for channel in [2, 1] {
-            let event = contents.take(frame(BODY, channel, b"ab"), ChannelState::Open).unwrap();
+            let event = contents.take(frame(BODY, channel, b"ab"), ChannelState::Open, MAX).unwrap();
             assert!(matches!(event, Event::Published(_)));
         }
     }
@@ -420,10 +426,10 @@ mod tests {
     #[test]
     fn a_body_that_is_too_long_is_noticed_by_some_lines() {
         for (checks, noticed) in [(true, true), (false, false)] {
-            let mut contents = Contents::new(checks, 10);
+            let mut contents = Contents::new(checks);
             open(&mut contents, METHOD, PUBLISH_HELLO);
             open(&mut contents, HEADER, &header(1));
-            let taken = contents.take(frame(BODY, 1, b"ab"), ChannelState::Open);
+            let taken = contents.take(frame(BODY, 1, b"ab"), ChannelState::Open, MAX);
             assert_eq!(taken.is_err(), noticed);
         }
     }
@@ -436,8 +442,29 @@ mod tests {
         for _ in 0..2 {
             open(&mut contents, BODY, &[7; 10]);
         }
-        let Event::TooLarge(publish, size) = open(&mut contents, BODY, &[7; 10]) else { panic!() };
-        assert_eq!((publish.body.len(), size), (0, 30));
+        let Event::TooLarge { publish, size, max } = open(&mut contents, BODY, &[7; 10]) else { panic!() };
+        assert_eq!((publish.body.len(), size, max), (0, 30, MAX));
+    }
+
+    /// Whether a body is kept is decided once: the limit may change while it comes.
+    #[test]
+    fn the_limit_of_a_body_is_that_of_its_header() {
+        for (at_header, at_body) in [(10, 40), (40, 10)] {
+            let mut contents = contents();
+            let mut take = |kind, payload: &[u8], max| {
+                contents.take(frame(kind, 1, payload), ChannelState::Open, max).unwrap()
+            };
+            take(METHOD, PUBLISH_HELLO, at_header);
+            take(HEADER, &header(30), at_header);
+            take(BODY, &[7; 20], at_body);
+            match take(BODY, &[7; 10], at_body) {
+                Event::Published(publish) => assert_eq!((at_header, &publish.body[..]), (40, &[7; 30][..])),
+                event => {
+                    let Event::TooLarge { size: 30, max: 10, .. } = event else { panic!("{event:?}") };
+                    assert_eq!(at_header, 10);
+                }
+            }
+        }
     }
 
     /// broker.md 15
@@ -457,7 +484,7 @@ mod tests {
     fn a_channel_that_the_broker_closed_hears_no_publish() {
         let mut contents = contents();
         let mut closing =
-            |kind, payload: &[u8]| contents.take(frame(kind, 1, payload), ChannelState::Closing);
+            |kind, payload: &[u8]| contents.take(frame(kind, 1, payload), ChannelState::Closing, MAX);
         assert_eq!(closing(METHOD, PUBLISH_HELLO), Ok(Event::None));
         assert_eq!(closing(HEADER, &header(1)), Ok(Event::None));
         assert_eq!(closing(BODY, b"a"), Ok(Event::None));

@@ -12,8 +12,6 @@ mod faults;
 mod frames;
 mod handle;
 mod handshake;
-#[cfg(test)]
-mod hostile;
 mod in_vhost;
 mod layout;
 mod look;
@@ -23,6 +21,8 @@ mod peer;
 mod policies;
 mod shared;
 mod start;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -122,7 +122,6 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn new(address: String, core: &Core, now: Time) -> Self {
         let rules = core.config().line.rules();
-        let keep = core.config().message_max.unwrap_or(rules.message_max);
         Self {
             address,
             mechanism: String::new(),
@@ -131,7 +130,7 @@ impl Peer {
             out: BytesMut::new(),
             in_flight: 0,
             share: Share::of(core.memory()),
-            contents: Contents::new(rules.long_body_checked, keep),
+            contents: Contents::new(rules.long_body_checked),
             // Of the first frame, which is start-ok.
             frame_max: rules.start_ok_max,
             channel_max: 0,
@@ -310,7 +309,7 @@ impl Peer {
     fn run(&mut self, core: &mut Core, now: Now<'_>, id: ConnectionId, frame: Frame) {
         let channel = frame.channel;
         let state = if channel == 0 { ChannelState::Open } else { core.channel_state(id, channel) };
-        match self.contents.take(frame, state) {
+        match self.contents.take(frame, state, core.message_max()) {
             // RabbitMQ has a channel as soon as it has a frame of it.
             Ok(Event::None) if self.contents.len() > usize::from(self.channel_max) => {
                 core.fail(now.core, id, 0, too_many_channels(self.channel_max));
@@ -334,9 +333,10 @@ impl Peer {
                 core.publish(now.core, id, channel, publish, properties, body);
                 self.block(core, now);
             }
-            Ok(Event::TooLarge(published, size)) => {
+            Ok(Event::TooLarge { publish: published, size, max }) => {
                 let (exchange, key) = (text_of(&published.exchange), text_of(&published.routing_key));
-                core.publish_too_large(now.core, id, channel, publish(&published, &exchange, &key), size);
+                let publish = publish(&published, &exchange, &key);
+                core.publish_too_large(now.core, id, channel, publish, size, max);
                 self.block(core, now);
             }
             Ok(Event::Content) => self.block(core, now),
