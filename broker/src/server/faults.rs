@@ -63,7 +63,7 @@ impl Broker {
     /// ```
     pub fn close_connection(&self, connection: ConnectionId, code: u16, text: &str) -> bool {
         self.shared.change(|state| {
-            let is_open = state.peer_of(connection).is_some();
+            let is_open = state.core.is_open(connection);
             let close = Failure::Connection(Close::new(code, text.to_owned()));
             state.core.fail(state.clock.core(), connection, 0, close);
             is_open
@@ -178,7 +178,8 @@ impl Broker {
         self.shared.change(|state| state.set_alarm(None));
     }
 
-    /// Restarts: connections are closed with 320, and durable entities with their persistent messages stay.
+    /// Restarts: connections are closed with 320, handshakes are reset, and durable entities with their persistent
+    /// messages stay.
     ///
     /// # Examples
     /// ```
@@ -186,7 +187,7 @@ impl Broker {
     /// Broker::start().unwrap().restart();
     /// ```
     pub fn restart(&self) {
-        self.shared.change(|state| state.core.restart(state.clock.core(), Keep::Durable));
+        self.shared.change(|state| state.restart(Keep::Durable));
     }
 
     /// Restarts without what was declared and published, as after the loss of the disk.
@@ -197,7 +198,7 @@ impl Broker {
     /// Broker::start().unwrap().restart_empty();
     /// ```
     pub fn restart_empty(&self) {
-        self.shared.change(|state| state.core.restart(state.clock.core(), Keep::Nothing));
+        self.shared.change(|state| state.restart(Keep::Nothing));
     }
 
     fn with(
@@ -205,7 +206,9 @@ impl Broker {
         connection: ConnectionId,
         then: impl FnOnce(&mut Peer, &mut Core, super::peer::Now<'_>),
     ) -> bool {
-        self.shared.change(|state: &mut State| match state.peer_of(connection) {
+        // One that is closed has a socket until the client ends it.
+        let open = |state: &State| state.peer_of(connection).filter(|_| state.core.is_open(connection));
+        self.shared.change(|state: &mut State| match open(state) {
             Some(id) => {
                 state.with_peer(id, then);
                 true

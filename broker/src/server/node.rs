@@ -128,7 +128,7 @@ impl Port {
 }
 
 impl Broker {
-    /// Stops the node: connects are refused, and connections are closed with 320, until
+    /// Stops the node: connects are refused, connections are closed with 320 and handshakes are reset, until
     /// [`start_node`](Self::start_node). Durable entities with their persistent messages stay.
     ///
     /// # Examples
@@ -142,7 +142,7 @@ impl Broker {
     /// ```
     pub fn stop_node(&self) {
         self.close_port();
-        self.shared.change(|state| state.core.restart(state.clock.core(), Keep::Durable));
+        self.shared.change(|state| state.restart(Keep::Durable));
     }
 
     /// Kills the node: as [`stop_node`](Self::stop_node), but connections are reset and told nothing.
@@ -164,7 +164,7 @@ impl Broker {
         self.close_port();
         self.shared.change(|state| {
             reset(state);
-            state.core.restart(state.clock.core(), Keep::Durable);
+            state.restart(Keep::Durable);
         });
     }
 

@@ -16,7 +16,7 @@ use super::{
     memory::Dials,
     peer::{End, Now, Peer},
 };
-use crate::core::{ConnectionId, Core, Time};
+use crate::core::{ConnectionId, Core, Keep, Time};
 
 /// The reason of RabbitMQ's memory alarm.
 pub(super) const LOW_ON_MEMORY: &str = "low on memory";
@@ -122,7 +122,7 @@ impl DerefMut for Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        HELD.with_borrow_mut(|held| held.retain(|place| *place != self.place));
+        let _ = HELD.try_with(|held| held.borrow_mut().retain(|place| *place != self.place));
     }
 }
 
@@ -156,7 +156,9 @@ impl Shared {
     /// If the thread has the lock already, as when what looks at the state calls the broker: it would wait for ever.
     fn lock(&self) -> Locked<'_> {
         let place = std::ptr::from_ref(self).addr();
-        HELD.with_borrow_mut(|held| {
+        // A broker in a thread-local may be dropped after this one.
+        let _ = HELD.try_with(|held| {
+            let mut held = held.borrow_mut();
             assert!(
                 !held.contains(&place),
                 "a closure that looks at a broker must not call it: ask the state that it is given"
@@ -176,10 +178,9 @@ impl Shared {
         let mut state = self.lock();
         let due = state.next_due();
         let result = change(&mut state);
-        state.distribute();
-        state.watch_memory();
+        state.settle();
         while state.disturb() {
-            state.distribute();
+            state.settle();
         }
         let woken = state.wake();
         let is_due_earlier = is_earlier(state.next_due(), due);
@@ -307,10 +308,21 @@ impl State {
         if entry.connection.is_none()
             && let Some(connection) = entry.peer.id()
         {
+            // It may have ended since, and is still told so.
             entry.connection = Some(connection);
             self.by_connection.insert(connection, id);
         }
         self.touched.insert(id);
+    }
+
+    /// Restarts the node: its connections are closed, and handshakes are reset.
+    pub(super) fn restart(&mut self, keep: Keep) {
+        self.each_peer(|peer, core, now| {
+            if peer.id().is_none() {
+                peer.reset(core, now);
+            }
+        });
+        self.core.restart(self.clock.core(), keep);
     }
 
     /// Calls `then` with each peer.
@@ -326,14 +338,24 @@ impl State {
         self.by_connection.get(&connection).copied()
     }
 
-    /// Blocks publishers while messages take too much, and unblocks them.
-    fn watch_memory(&mut self) {
-        let is_low = self.core.is_low_on_memory();
-        if is_low != self.low_on_memory {
+    /// Sends what comes of a change; blocks publishers while messages take too much, and unblocks them. What is sent, and
+    /// those who go on, may change that again.
+    fn settle(&mut self) {
+        loop {
+            self.distribute();
+            let is_low = self.core.is_low_on_memory();
+            // By an alarm that is over already.
+            let are_blocked = self.alarm.is_none() && self.touched.iter().any(|id| self.is_blocked(*id));
+            if is_low == self.low_on_memory && !are_blocked {
+                return;
+            }
             self.low_on_memory = is_low;
             self.update_alarm();
-            self.distribute();
         }
+    }
+
+    fn is_blocked(&self, id: PeerId) -> bool {
+        self.peers.get(&id).is_some_and(|entry| entry.peer.is_blocked())
     }
 
     /// Finds the reason for which publishers are blocked; without one, those that are go on.
@@ -368,41 +390,46 @@ impl State {
         (self.core.next_timer(), tick.into_iter().chain(ends).min())
     }
 
-    /// Gives each peer what the core says to it.
+    /// Gives each peer what the core says to it, and has those go on that have room again.
     fn distribute(&mut self) {
         let mut watched = BTreeSet::new();
         loop {
-            let now = Now { core: self.clock.core(), net: self.clock.net(), alarm: self.alarm.as_deref() };
-            let mut last: Option<(ConnectionId, PeerId)> = None;
-            while let Some(outgoing) = self.core.next_output() {
-                let id = match last {
-                    Some((connection, id)) if connection == outgoing.connection => id,
-                    _ => {
-                        let Some(&id) = self.by_connection.get(&outgoing.connection) else { continue };
-                        last = Some((outgoing.connection, id));
-                        self.touched.insert(id);
-                        id
-                    }
-                };
-                if let Some(entry) = self.peers.get_mut(&id) {
-                    entry.peer.say(now, outgoing.channel, outgoing.output);
-                    if entry.peer.is_flooded() {
-                        entry.peer.watch_output(&mut self.core, now);
-                    }
-                }
-            }
-            // Who has too much to read gets no more deliveries, and others may get them.
+            self.hand_out();
             let unwatched: Vec<PeerId> = self.touched.difference(&watched).copied().collect();
             if unwatched.is_empty() {
                 return;
             }
             for id in unwatched {
                 watched.insert(id);
-                if let Some(entry) = self.peers.get_mut(&id) {
+                // Who has too much to read gets no more deliveries, and others may get them.
+                self.with_peer(id, Peer::watch_output);
+                self.core.flush(self.clock.core());
+                // One that goes on stops where there are too many answers in the core: none of those before it are left.
+                self.hand_out();
+            }
+        }
+    }
+
+    /// Gives each peer what the core says to it.
+    fn hand_out(&mut self) {
+        let now = Now { core: self.clock.core(), net: self.clock.net(), alarm: self.alarm.as_deref() };
+        let mut last: Option<(ConnectionId, PeerId)> = None;
+        while let Some(outgoing) = self.core.next_output() {
+            let id = match last {
+                Some((connection, id)) if connection == outgoing.connection => id,
+                _ => {
+                    let Some(&id) = self.by_connection.get(&outgoing.connection) else { continue };
+                    last = Some((outgoing.connection, id));
+                    self.touched.insert(id);
+                    id
+                }
+            };
+            if let Some(entry) = self.peers.get_mut(&id) {
+                entry.peer.say(now, outgoing.channel, outgoing.output);
+                if entry.peer.is_flooded() {
                     entry.peer.watch_output(&mut self.core, now);
                 }
             }
-            self.core.flush(now.core);
         }
     }
 

@@ -212,28 +212,31 @@ impl State {
     }
 
     /// Counts the frames that peers have handled, causes the fault that is due, and lets those go on that were held for it.
-    /// Returns whether there were any.
+    /// Returns whether there were any, or a fault.
     pub(super) fn disturb(&mut self) -> bool {
         let Some(chaos) = &mut self.chaos else { return false };
         let handled = |id| self.peers.get_mut(id).map_or(0, |entry| entry.peer.take_handled());
         let frames = self.touched.iter().map(handled).sum();
-        if chaos.has_counted(frames) {
+        let is_due = chaos.has_counted(frames);
+        if is_due {
             self.strike();
         }
         let peers = self.touched.iter().copied();
         let held: Vec<PeerId> =
             peers.filter(|id| self.peers.get(id).is_some_and(|entry| entry.peer.is_over_budget())).collect();
         held.iter().for_each(|id| self.with_peer(*id, Peer::process));
-        !held.is_empty()
+        is_due || !held.is_empty()
     }
 
     fn strike(&mut self) {
         let (now, scene) = (self.clock.net(), self.scene());
-        let action = self.chaos.as_mut().and_then(|chaos| chaos.strike(now, &scene));
-        if let Some(fault) = self.chaos.as_ref().and_then(|chaos| chaos.faults().last()) {
+        let Some(chaos) = &mut self.chaos else { return };
+        // There may be nothing to hit.
+        let Some(action) = chaos.strike(now, &scene) else { return };
+        if let Some(fault) = chaos.faults().last() {
             log::info!("chaos: {fault}");
         }
-        action.into_iter().for_each(|action| self.perform(action));
+        self.perform(action);
     }
 
     /// Ends what is due to end.
@@ -293,8 +296,8 @@ impl State {
                 self.core.cancel_consumers(now, &vhost, &queue);
             }
             Action::Alarm(reason) => self.set_alarm(reason.map(str::to_owned)),
-            Action::Restart => self.core.restart(now, Keep::Durable),
-            Action::RestartEmpty => self.core.restart(now, Keep::Nothing),
+            Action::Restart => self.restart(Keep::Durable),
+            Action::RestartEmpty => self.restart(Keep::Nothing),
             Action::Forget => {
                 self.refused = 0;
                 self.core.forget_faults();

@@ -77,6 +77,8 @@ pub(super) struct Peer {
     /// That of the login, when it is done.
     mechanism: String,
     phase: Phase,
+    /// The connection of the core, once it was opened. It may have ended since.
+    connection: Option<ConnectionId>,
     input: BytesMut,
     out: BytesMut,
     /// The octets that are being written.
@@ -126,6 +128,7 @@ impl Peer {
             address,
             mechanism: String::new(),
             phase: Phase::Greeting,
+            connection: None,
             input: BytesMut::new(),
             out: BytesMut::new(),
             in_flight: 0,
@@ -156,12 +159,9 @@ impl Peer {
         }
     }
 
-    /// Returns the connection of the core, if it is open.
+    /// Returns the connection of the core, once it was opened. It may have ended since.
     pub(super) fn id(&self) -> Option<ConnectionId> {
-        match self.phase {
-            Phase::Running(id) => Some(id),
-            _ => None,
-        }
+        self.connection
     }
 
     pub(super) fn address(&self) -> &str {
@@ -230,9 +230,9 @@ impl Peer {
         std::mem::take(&mut self.handled)
     }
 
-    /// Sets how many more frames are handled.
+    /// Sets how many frames are handled at most, with those that were not counted yet.
     pub(super) fn set_budget(&mut self, frames: u64) {
-        self.budget = frames;
+        self.budget = frames.saturating_sub(self.handled);
     }
 
     /// Returns whether frames may wait because it has handled all that it may.

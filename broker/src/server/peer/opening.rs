@@ -80,6 +80,7 @@ impl Peer {
                         let ok = AMQPClass::Connection(Method::OpenOk(connection::OpenOk {}));
                         self.write_method(now, 0, &ok);
                         self.deadline = None;
+                        self.connection = Some(id);
                         self.phase = Phase::Running(id);
                     }
                     Err(close) => self.close_with(now, &close),

@@ -2,7 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_pika_actors::wire::method::{AMQPClass, basic, channel, connection, put_method, queue};
+use actix_pika_actors::{
+    Table, Value,
+    wire::{
+        field_table::to_field_table,
+        method::{AMQPClass, basic, channel, connection, put_method, queue},
+    },
+};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
@@ -120,8 +126,10 @@ pub(super) fn raw(kind: u8, channel: u16, payload: &[u8]) -> BytesMut {
 
 pub(super) fn handshake() -> BytesMut {
     let mut out = BytesMut::from(&b"AMQP\0\0\x09\x01"[..]);
+    let capabilities = Table::new().with("connection.blocked", true);
+    let properties = Table::new().with("capabilities", Value::Table(capabilities));
     let start_ok = connection::StartOk {
-        client_properties: Default::default(),
+        client_properties: to_field_table(&properties).unwrap(),
         mechanism: "PLAIN".into(),
         response: b"\0guest\0guest"[..].into(),
         locale: "en_US".into(),
