@@ -12,7 +12,7 @@ use crate::{
 /// Takes a method; returns the reply.
 pub(super) fn handle(at: &mut RecordedChannel, world: &mut World, method: AMQPClass) -> Option<AMQPClass> {
     match method {
-        AMQPClass::Channel(method) => channel_method(at, method),
+        AMQPClass::Channel(method) => channel_method(at, world, method),
         AMQPClass::Confirm(confirm::AMQPMethod::Select(select)) => {
             at.confirms = true;
             let reply = AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {}));
@@ -26,13 +26,25 @@ pub(super) fn handle(at: &mut RecordedChannel, world: &mut World, method: AMQPCl
     }
 }
 
-fn channel_method(at: &mut RecordedChannel, method: channel::AMQPMethod) -> Option<AMQPClass> {
+fn channel_method(
+    at: &mut RecordedChannel,
+    world: &mut World,
+    method: channel::AMQPMethod,
+) -> Option<AMQPClass> {
     use channel::AMQPMethod as Method;
-    at.reset();
     match method {
-        Method::Open(_) => Some(AMQPClass::Channel(Method::OpenOk(channel::OpenOk {}))),
-        Method::Close(_) => Some(AMQPClass::Channel(Method::CloseOk(channel::CloseOk {}))),
-        _ => None,
+        Method::Open(_) => {
+            at.open(world.next_opening());
+            Some(AMQPClass::Channel(Method::OpenOk(channel::OpenOk {})))
+        }
+        Method::Close(_) => {
+            at.reset();
+            Some(AMQPClass::Channel(Method::CloseOk(channel::CloseOk {})))
+        }
+        _ => {
+            at.reset();
+            None
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
 use super::{
-    FRAME_MAX, calls,
+    DIRECT_REPLY_TO, FRAME_MAX, calls,
     publish::{Answer, Inner, Place},
     world::{Queued, World},
 };
@@ -27,6 +27,7 @@ pub(super) struct RecordedChannel {
     input: BytesMut,
     pub(super) output: BytesMut,
     decoder: FrameDecoder,
+    /// Which one of the recorder it is; 0 before the first.
     opening: u64,
     /// It was closed by an answer: the broker reads nothing but the reply to that.
     closing: bool,
@@ -173,10 +174,15 @@ impl RecordedChannel {
         world.publish(inner);
     }
 
+    /// Returns whether a publish came in this opening: after a reconnect, another channel has the number.
+    pub(super) fn is_open_since(&self, place: Place) -> bool {
+        (self.number, self.opening) == (place.channel, place.opening)
+    }
+
     /// Answers a publish that was held. Returns whether it had no answer.
     pub(super) fn answer_held(&mut self, publish: &Inner, answer: &Answer) -> bool {
-        let Place { opening, count, .. } = publish.place;
-        let is_held = opening == self.opening && self.held.contains(&count);
+        let count = publish.place.count;
+        let is_held = self.is_open_since(publish.place) && self.held.contains(&count);
         if is_held && *answer != Answer::Hold {
             self.held.remove(&count);
             self.answer(publish, answer);
@@ -210,6 +216,13 @@ impl RecordedChannel {
                 self.closing = true;
             }
             Answer::Ack | Answer::Nack | Answer::Hold => {}
+        }
+    }
+
+    /// Sends a reply to the consumer of the channel's own reply queue, if there is one.
+    pub(super) fn deliver_reply(&mut self, queued: Queued) {
+        if let Some(consumer) = self.consumers.iter().position(|consumer| consumer.queue == DIRECT_REPLY_TO) {
+            self.deliver(consumer, queued);
         }
     }
 
@@ -275,9 +288,13 @@ impl RecordedChannel {
         }
     }
 
+    pub(super) fn open(&mut self, opening: u64) {
+        self.reset();
+        self.opening = opening;
+    }
+
     /// The channel is opened or closed: it has no consumers and no unsettled deliveries.
     pub(super) fn reset(&mut self) {
-        self.opening += 1;
         self.closing = false;
         (self.confirms, self.sequence, self.prefetch, self.last_tag) = (false, 0, 0, 0);
         self.content = None;

@@ -155,7 +155,8 @@ impl Recorder {
     /// # use actix_pika_actors::testing::{Answer, Recorder};
     /// # let recorder = Recorder::new();
     /// recorder.answer_next(Answer::Nack);
-    /// recorder.answer_next(Answer::Close { code: 404, text: "NOT_FOUND".to_owned() });
+    /// let text = "NOT_FOUND - no exchange 'orders' in vhost '/'".to_owned();
+    /// recorder.answer_next(Answer::Close { code: 404, text });
     /// ```
     pub fn answer_next(&self, answer: Answer) {
         self.shared.with(|state| state.world.next_answers.push_back(answer));
@@ -283,12 +284,8 @@ impl Recorder {
     /// # Ok(()) }
     /// ```
     pub fn deliver(&self, queue: &str, message: impl Into<TestDelivery>) -> SettleProbe {
-        self.deliver_on(queue, message.into(), None)
-    }
-
-    fn deliver_on(&self, queue: &str, delivery: TestDelivery, channel: Option<u16>) -> SettleProbe {
         let (settled, receiver) = watch::channel(None);
-        let queued = Queued::new(delivery, settled, channel);
+        let queued = Queued::new(message.into(), settled);
         self.shared.with(|state| {
             state.world.queues.entry(queue.to_owned()).or_default().push_back(queued);
         });
@@ -298,6 +295,9 @@ impl Recorder {
     }
 
     /// Delivers the reply to a request, with its correlation id, to the queue that the request names.
+    ///
+    /// As RabbitMQ does, it drops the reply to a direct request (`amq.rabbitmq.reply-to`) whose channel has been
+    /// closed since, has been opened again, or has no consumer of replies any more.
     ///
     /// # Errors
     /// [`Unexpected`](super::TestErrorKind::Unexpected) if the publish has no `reply_to`.
@@ -319,9 +319,13 @@ impl Recorder {
         if let Some(id) = request.properties().correlation_id() {
             message = message.correlation_id(id);
         }
-        let channel = (queue == DIRECT_REPLY_TO).then(|| request.channel());
         let delivery = TestDelivery::new(message).published_to("", queue);
-        let _settled = self.deliver_on(queue, delivery, channel);
+        if queue == DIRECT_REPLY_TO {
+            let reply = Queued::new(delivery, watch::Sender::new(None));
+            self.shared.with(|state| state.reply_to(request, reply));
+        } else {
+            let _settled = self.deliver(queue, delivery);
+        }
         Ok(())
     }
 

@@ -29,19 +29,28 @@ pub enum Answer {
     Ack,
     /// Refuses it, as a full queue does: the publish fails with `Nacked`.
     Nack,
-    /// Returns it and confirms it, as a broker that has no queue for it: it fails with `Unroutable`. RabbitMQ
-    /// does so only for mandatory messages, a recorder for all.
+    /// Returns it and confirms it, as a broker that has no queue for it: it fails with `Unroutable`.
+    ///
+    /// RabbitMQ returns only mandatory messages, a recorder all of them. A publish with `mandatory(false)` is
+    /// confirmed nevertheless: no client awaits a return of it.
     Return {
         /// The reply code, 312 for `NO_ROUTE`.
         code: u16,
         /// The reply text.
         text: String,
     },
-    /// Closes the channel: it fails with `ChannelClosed`, and so do all others of the channel.
+    /// Closes the channel.
+    ///
+    /// On a connection that is not recovered, the channel stays closed: the publish fails with `ChannelClosed`, and
+    /// so do all others of the channel, to which no later answer is given.
+    ///
+    /// On one that is, the channel is opened again. The publish fails alone, and all others are resent and
+    /// answered anew, if the text is that of RabbitMQ, which names it. By another text, a client knows the
+    /// publish only if no other is unconfirmed, and otherwise resends all of them.
     Close {
         /// The reply code, such as 404.
         code: u16,
-        /// The reply text.
+        /// The reply text, such as `NOT_FOUND - no exchange 'orders' in vhost '/'`.
         text: String,
     },
     /// Leaves it without an answer, until [`RecordedPublish::answer`] or
@@ -83,9 +92,8 @@ pub(super) struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) channel: u16,
-    /// Which opening of the channel.
+    /// Which opening of a channel it is, of all that the recorder has had.
     pub(super) opening: u64,
-    /// 0 without confirms.
     /// How many publishes of the channel it is.
     pub(super) count: u64,
     /// 0 without confirms.
@@ -99,6 +107,10 @@ impl RecordedPublish {
 
     pub(super) fn inner(&self) -> &Inner {
         &self.inner
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.inner.place
     }
 
     /// Returns the exchange; empty for the default exchange.

@@ -13,7 +13,7 @@ use super::{
     FRAME_MAX,
     channel::RecordedChannel,
     publish::{Answer, RecordedPublish},
-    world::World,
+    world::{Queued, World},
 };
 use crate::{
     error::Error,
@@ -128,18 +128,23 @@ impl State {
         attached.is_some_and(|attached| attached.channel.answer_held(publish.inner(), answer))
     }
 
+    /// Delivers a reply to the channel of its request, if it is still the same. Such a reply waits for no consumer.
+    pub(super) fn reply_to(&mut self, request: &RecordedPublish, reply: Queued) {
+        let attached = self.channels.get_mut(&request.channel());
+        if let Some(attached) = attached.filter(|attached| attached.channel.is_open_since(request.place())) {
+            attached.channel.deliver_reply(reply);
+        }
+    }
+
     /// Delivers what waits to the consumer of its queue that has the fewest unsettled deliveries.
     fn dispatch(&mut self) {
         let Self { channels, world, .. } = self;
         for (queue, waiting) in &mut world.queues {
-            while let Some(next) = waiting.front() {
-                let consumers = channels
-                    .values()
-                    .filter(|attached| next.channel.is_none_or(|number| number == attached.channel.number))
-                    .flat_map(|attached| {
-                        let consumers = attached.channel.consumers.iter().enumerate();
-                        consumers.map(|(index, consumer)| (attached.channel.number, index, consumer))
-                    });
+            while !waiting.is_empty() {
+                let consumers = channels.values().flat_map(|attached| {
+                    let consumers = attached.channel.consumers.iter().enumerate();
+                    consumers.map(|(index, consumer)| (attached.channel.number, index, consumer))
+                });
                 let free = consumers.filter(|(.., consumer)| consumer.queue == *queue && consumer.has_room());
                 let Some((number, index, _)) = free.min_by_key(|(.., consumer)| consumer.unsettled) else {
                     break;

@@ -26,6 +26,8 @@ pub(super) struct World {
     pub(super) calls: Vec<String>,
     pub(super) queues: BTreeMap<String, VecDeque<Queued>>,
     names: u64,
+    /// How often a channel was opened, on all connections.
+    openings: u64,
 }
 
 /// A message that waits for a consumer.
@@ -36,19 +38,13 @@ pub(super) struct Queued {
     pub(super) properties: Properties,
     pub(super) body: Bytes,
     pub(super) settled: watch::Sender<Option<Settlement>>,
-    /// Set for a reply to a channel's own reply queue.
-    pub(super) channel: Option<u16>,
 }
 
 impl Queued {
-    pub(super) fn new(
-        delivery: TestDelivery,
-        settled: watch::Sender<Option<Settlement>>,
-        channel: Option<u16>,
-    ) -> Self {
+    pub(super) fn new(delivery: TestDelivery, settled: watch::Sender<Option<Settlement>>) -> Self {
         let TestDelivery { message, exchange, routing_key, redelivered, .. } = delivery;
         let (properties, body) = (message.properties, message.body);
-        Self { exchange, routing_key, redelivered, properties, body, settled, channel }
+        Self { exchange, routing_key, redelivered, properties, body, settled }
     }
 }
 
@@ -62,6 +58,7 @@ impl World {
             calls: Vec::new(),
             queues: BTreeMap::new(),
             names: 0,
+            openings: 0,
         }
     }
 
@@ -71,6 +68,12 @@ impl World {
 
     pub(super) fn publish(&mut self, inner: Inner) {
         self.published.push(RecordedPublish::new(inner, self.shared.clone()));
+    }
+
+    /// Returns what no opening of a channel was before.
+    pub(super) fn next_opening(&mut self) -> u64 {
+        self.openings += 1;
+        self.openings
     }
 
     /// Returns the name that a client has given, or a new one.

@@ -1,5 +1,7 @@
 //! What works on a connection without a socket, through the handles.
 
+mod openings;
+
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -61,7 +63,10 @@ async fn every_answer_has_its_error() {
     assert!(exchange.publish("1", "key").await.unwrap().is_confirmed());
     rabbit.answer_next(Answer::Nack);
     rabbit.answer_next(Answer::Return { code: 312, text: "NO_ROUTE".to_owned() });
-    rabbit.answer_next(Answer::Close { code: 404, text: "NOT_FOUND".to_owned() });
+    rabbit.answer_next(Answer::Close {
+        code: 404,
+        text: "NOT_FOUND - no exchange 'orders' in vhost '/'".to_owned(),
+    });
 
     assert_eq!(exchange.publish("2", "key").await.unwrap_err().kind(), ErrorKind::Nacked);
     let unroutable = exchange.publish("3", "key").await.unwrap_err();
@@ -69,11 +74,14 @@ async fn every_answer_has_its_error() {
     assert_eq!(unroutable.returned().unwrap().code, 312);
     let closed = exchange.publish("4", "key").await.unwrap_err();
     assert_eq!((closed.kind(), closed.code()), (ErrorKind::ChannelClosed, Some(404)));
-    let bodies: Vec<_> = rabbit.published().iter().map(|publish| publish.body().clone()).collect();
-    assert_eq!(bodies, ["1", "2", "3", "4"]);
 
     let other = rabbit.connection().channel().await.unwrap();
-    assert!(other.exchange("orders").publish("5", "key").await.unwrap().is_confirmed());
+    rabbit.answer_next(Answer::Return { code: 312, text: "NO_ROUTE".to_owned() });
+    let optional = Publishing::new("5").mandatory(false);
+    assert!(other.exchange("orders").publish(optional, "key").await.unwrap().is_confirmed());
+    assert!(other.exchange("orders").publish("6", "key").await.unwrap().is_confirmed());
+    let bodies: Vec<_> = rabbit.published().iter().map(|publish| publish.body().clone()).collect();
+    assert_eq!(bodies, ["1", "2", "3", "4", "5", "6"]);
 }
 
 #[actix::test]
