@@ -179,16 +179,18 @@ impl PeerSocket {
         if let Some(frame) = held.and_then(|index| self.held.remove(index)) {
             return Ok(frame);
         }
+        // A client sends nothing after connection.close: waiting on would only hide the reason.
+        if let Some(close) = self.held.iter().find(|frame| frame.is::<connection::Close>()) {
+            return Err(self.unexpected(awaited, close));
+        }
         loop {
-            // A client sends nothing after connection.close: waiting on would only hide the reason.
-            if let Some(close) = self.held.iter().find(|frame| frame.is::<connection::Close>()) {
-                return Err(self.unexpected(awaited, close));
-            }
             let frame = self.read(deadline, awaited).await?;
             if frame.channel == channel {
                 return Ok(frame);
             }
+            let close = frame.is::<connection::Close>().then(|| self.unexpected(awaited, &frame));
             self.held.push_back(frame);
+            close.map_or(Ok(()), Err)?;
         }
     }
 
