@@ -15,6 +15,7 @@ use std::{
     collections::VecDeque,
     io::{self, IsTerminal, Write},
     net::TcpStream,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -25,6 +26,7 @@ use std::{
 use actix::prelude::*;
 use actix_pika::{Consume, Delivery, Exchange, Publishing, Result, connect};
 use actix_pika_broker::{Broker, StartError};
+use futures_util::future::{Either, select};
 use tokio::sync::Notify;
 
 const QUEUE: &str = "actix-pika.demo";
@@ -142,7 +144,11 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let publisher = actix::spawn(publish_all(channel.default_exchange(), counts.clone()));
 
     publisher.await??;
-    counts.all_consumed.notified().await;
+    // The connection may be lost between the last confirm and the last acknowledgement.
+    let (all_consumed, ended) = (pin!(counts.all_consumed.notified()), pin!(consumer.ended()));
+    if let Either::Right((end, _)) = select(all_consumed, ended).await {
+        return Err(format!("the consumer has ended: {end:?}").into());
+    }
     let took = start.elapsed();
     progress.abort();
     consumer.cancel().await?;
