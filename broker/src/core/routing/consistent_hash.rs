@@ -1,5 +1,7 @@
 //! `x-consistent-hash`: each message goes to one destination, chosen by a hash, in proportion to the weights.
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use actix_pika_actors::{Table, Value};
 
 use super::erlang_hash;
@@ -9,8 +11,11 @@ use crate::core::{Message, octets_of, term};
 #[derive(Debug)]
 pub(super) struct HashRing<D> {
     hashed: Hashed,
-    /// In the order of their buckets.
-    shares: Vec<(D, u64)>,
+    /// By number, in the order of their buckets.
+    shares: BTreeMap<u64, (D, u64)>,
+    /// The number of each destination.
+    numbers: BTreeMap<D, u64>,
+    last: u64,
 }
 
 /// What of a message is hashed.
@@ -71,7 +76,7 @@ fn property(value: &Value) -> Option<Property> {
     }
 }
 
-impl<D: Copy + PartialEq> HashRing<D> {
+impl<D: Copy + Ord> HashRing<D> {
     pub(super) fn new(arguments: &Table) -> Self {
         let header = arguments.get("hash-header").and_then(Value::as_str);
         let hashed = match (header, arguments.get("hash-property").and_then(property)) {
@@ -79,25 +84,29 @@ impl<D: Copy + PartialEq> HashRing<D> {
             (None, Some(property)) => Hashed::Property(property),
             (None, None) => Hashed::RoutingKey,
         };
-        Self { hashed, shares: Vec::new() }
+        Self { hashed, shares: BTreeMap::new(), numbers: BTreeMap::new(), last: 0 }
     }
 
     /// Adds the buckets of a binding. A destination that has some already gets no others.
     pub(super) fn bind(&mut self, key: &str, destination: D) {
-        if self.shares.iter().all(|(known, _)| *known != destination) {
-            self.shares.push((destination, weight(key).unwrap_or(1)));
+        if let Entry::Vacant(entry) = self.numbers.entry(destination) {
+            self.last += 1;
+            entry.insert(self.last);
+            self.shares.insert(self.last, (destination, weight(key).unwrap_or(1)));
         }
     }
 
     /// Removes all buckets of a destination, also if it is bound with another key, too.
     pub(super) fn unbind(&mut self, destination: D) {
-        self.shares.retain(|(known, _)| *known != destination);
+        if let Some(number) = self.numbers.remove(&destination) {
+            self.shares.remove(&number);
+        }
     }
 
     pub(super) fn choose(&self, key: &str, message: &Message) -> Option<D> {
-        let buckets = self.shares.iter().map(|(_, weight)| weight).sum();
+        let buckets = self.shares.values().map(|(_, weight)| weight).sum();
         let mut bucket = erlang_hash::jump(self.hash(key, message), buckets);
-        for (destination, weight) in &self.shares {
+        for (destination, weight) in self.shares.values() {
             if bucket < *weight {
                 return Some(*destination);
             }

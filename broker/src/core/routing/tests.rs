@@ -67,7 +67,7 @@ impl Exchanges {
 }
 
 use Destination::{Exchange, Queue};
-use ExchangeType::{ConsistentHash, Direct, Fanout, Headers, Topic};
+use ExchangeType::{ConsistentHash, Direct, Fanout, Headers, LocalRandom, ModulusHash, Topic};
 
 /// broker.md section 4: one copy per publish however many bindings, keys or paths lead to a queue.
 #[test]
@@ -144,8 +144,106 @@ fn arguments_are_part_of_a_binding() {
         assert!(router.unbind(1, "5", &one) && !router.unbind(1, "5", &one));
         assert_eq!((router.unbind_all(2), router.unbind_all(1), router.is_empty()), (0, 2, true));
         let mut found = Vec::new();
-        router.route("5", &plain(), &mut found);
+        router.route(["5"].into_iter(), &plain(), &mut found);
         assert_eq!(found, [0; 0], "{kind:?}");
+    }
+}
+
+/// A header of 128 kB may name 26,000 keys.
+#[test]
+fn many_keys_find_each_binding_once() {
+    let same = vec![""; 26_000];
+    let different: Vec<String> = (0..26_000).map(|n| n.to_string()).collect();
+    let different: Vec<&str> = std::iter::once("").chain(different.iter().map(|key| &**key)).collect();
+    for (kind, pattern) in [(Direct, ""), (Fanout, ""), (Topic, "#"), (Headers, "")] {
+        let mut router = Router::new(kind, Line::V4_3.rules(), &Table::new());
+        for destination in 0..1000 {
+            for arguments in [Table::new(), Table::from([("a", 1)])] {
+                let arguments = if kind == Headers { Table::new() } else { arguments };
+                router.bind(Binding { destination, key: pattern.into(), arguments, _counted: None });
+            }
+        }
+        for keys in [&same, &different] {
+            let mut found = Vec::new();
+            router.route(keys.iter().copied(), &plain(), &mut found);
+            found.sort_unstable();
+            assert!(found.into_iter().eq(0..1000), "{kind:?}");
+        }
+    }
+}
+
+/// The hash is that of the routing key, whatever `CC` says.
+#[test]
+fn what_chooses_one_destination_does_so_once() {
+    for (kind, key) in [(ConsistentHash, "1"), (LocalRandom, ""), (ModulusHash, "")] {
+        let mut router = Router::new(kind, Line::V4_3.rules(), &Table::new());
+        for destination in 0..7 {
+            router.bind(Binding { destination, key: key.into(), arguments: Table::new(), _counted: None });
+        }
+        let route = |keys: &[&str]| {
+            let mut found = Vec::new();
+            router.route(keys.iter().copied(), &plain(), &mut found);
+            found
+        };
+        let alone = route(&["k"]);
+        let expected = if kind == LocalRandom { vec![1] } else { alone };
+        assert_eq!(route(&["k", "a", "b", "c", "d", "e"]), expected, "{kind:?}");
+    }
+}
+
+/// Each in turn, also when some are gone.
+#[test]
+fn a_local_random_exchange_takes_turns() {
+    let mut router = Router::new(LocalRandom, Line::V4_3.rules(), &Table::new());
+    for destination in 1..=3 {
+        router.bind(Binding { destination, key: "".into(), arguments: Table::new(), _counted: None });
+    }
+    let turns = |router: &Router<u32>, count: usize| {
+        let mut found = Vec::new();
+        (0..count).for_each(|_| router.route([""].into_iter(), &plain(), &mut found));
+        found
+    };
+    assert_eq!(turns(&router, 4), [1, 2, 3, 1]);
+    router.unbind_all(2);
+    assert_eq!(turns(&router, 3), [3, 1, 3]);
+    router.unbind_all(1);
+    router.unbind_all(3);
+    assert_eq!(turns(&router, 1), [0; 0]);
+}
+
+/// Two zeros are equal, and the order of the arguments does not matter.
+#[test]
+fn equal_arguments_are_one_binding() {
+    let mut router = Router::new(Fanout, Line::V4_3.rules(), &Table::new());
+    let inner =
+        |zero: f64| Table::from([("t", Value::Table(Table::from([("z", zero)]))), ("b", true.into())]);
+    let binding = |arguments| Binding { destination: 1, key: "".into(), arguments, _counted: None };
+    assert!(router.bind(binding(inner(0.0))));
+    let turned = Table::from([("b", true.into()), ("t", Value::Table(Table::from([("z", -0.0)])))]);
+    assert!(!router.bind(binding(turned.clone())));
+    assert!(router.bind(binding(inner(1.0))) && router.bind(binding(Table::from([("b", false)]))));
+    assert!(router.leads_to(1) && !router.leads_to(0) && router.destinations().eq([1]));
+    assert!(router.unbind(1, "", &turned) && !router.contains(1, "", &inner(0.0)));
+    assert_eq!(router.bindings().count(), 2);
+}
+
+/// Quadratic work would take minutes.
+#[test]
+fn many_bindings_come_and_go() {
+    const MANY: u32 = 20_000;
+    for (kind, key) in [(Direct, "k"), (Fanout, ""), (Topic, "#"), (Headers, ""), (ConsistentHash, "1")] {
+        let mut router = Router::new(kind, Line::V4_3.rules(), &Table::new());
+        let numbered = |number: u32| Table::from([("number", number)]);
+        for number in 0..MANY {
+            for (destination, arguments) in [(number, Table::new()), (MANY, numbered(number))] {
+                assert!(router.bind(Binding { destination, key: key.into(), arguments, _counted: None }));
+            }
+        }
+        for number in 0..MANY {
+            assert_eq!(router.unbind_all(number), 1);
+            assert!(router.unbind(MANY, key, &numbered(number)));
+        }
+        assert!(router.is_empty(), "{kind:?}");
     }
 }
 
@@ -162,7 +260,11 @@ fn headers_bindings_stay_with_their_patterns() {
     }
     let to = |router: &Router<u32>, format: &str| {
         let mut found = Vec::new();
-        router.route("", &message(&Properties::new().with_header("format", format)), &mut found);
+        router.route(
+            [""].into_iter(),
+            &message(&Properties::new().with_header("format", format)),
+            &mut found,
+        );
         found
     };
     assert_eq!((to(&router, "pdf"), to(&router, "png")), (vec![1, 3], vec![2]));
@@ -178,7 +280,7 @@ fn a_hash_chooses_one_destination_by_weight() {
     }
     let chosen = |router: &Router<u32>, key: &str| {
         let mut found = Vec::new();
-        router.route(key, &plain(), &mut found);
+        router.route([key].into_iter(), &plain(), &mut found);
         assert_eq!(found.len(), 1);
         found[0]
     };
@@ -199,7 +301,7 @@ fn a_hash_may_be_of_a_header_or_a_property() {
             router.bind(Binding { destination, key: "1".into(), arguments: Table::new(), _counted: None });
         }
         let mut found = Vec::new();
-        (0..100).for_each(|n| router.route("the same", &message(&properties(n)), &mut found));
+        (0..100).for_each(|n| router.route(["the same"].into_iter(), &message(&properties(n)), &mut found));
         found.into_iter().collect::<BTreeSet<u32>>().len()
     };
     let of = |key: &str, value: &str| Table::from([(key, value)]);

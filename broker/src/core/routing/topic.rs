@@ -4,7 +4,10 @@
 //! bounded by words times nodes, also for patterns such as `#.a.#.a.#`, with which a matcher that goes back takes
 //! exponential time.
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+};
 
 use bytes::Bytes;
 
@@ -15,7 +18,7 @@ type NodeId = usize;
 /// The node of the empty pattern.
 const ROOT: NodeId = 0;
 
-/// The patterns of a topic exchange, with a value for each binding.
+/// The patterns of a topic exchange, with the values of each.
 #[derive(Debug)]
 pub(super) struct Topics<V> {
     nodes: Vec<Node<V>>,
@@ -29,8 +32,8 @@ pub(super) struct Topics<V> {
 
 #[derive(Debug)]
 struct Node<V> {
-    /// The values of the patterns that end here.
-    values: Vec<V>,
+    /// The values of the pattern that ends here.
+    values: BTreeSet<V>,
     words: FixedMap<Bytes, NodeId>,
     /// Behind `*`.
     one: Option<NodeId>,
@@ -40,12 +43,15 @@ struct Node<V> {
     is_many: bool,
     /// The last step that reached it, so that no step reaches it twice.
     entered: Cell<u64>,
+    /// The first step of the last walk that has found its values.
+    found: Cell<u64>,
 }
 
 impl<V> Node<V> {
     fn new(is_many: bool) -> Self {
-        let entered = Cell::new(0);
-        Self { values: Vec::new(), words: FixedMap::default(), one: None, many: None, is_many, entered }
+        let (entered, found) = (Cell::new(0), Cell::new(0));
+        let values = BTreeSet::new();
+        Self { values, words: FixedMap::default(), one: None, many: None, is_many, entered, found }
     }
 
     fn is_unused(&self) -> bool {
@@ -63,7 +69,7 @@ pub(crate) fn topic_matches(pattern: &str, key: &str) -> bool {
     let mut topics = Topics::default();
     topics.insert(pattern.as_bytes(), ());
     let mut found = false;
-    topics.each_match(key.as_bytes(), |()| found = true);
+    topics.each_match([key].into_iter(), |()| found = true);
     found
 }
 
@@ -78,8 +84,8 @@ impl<V> Default for Topics<V> {
     }
 }
 
-impl<V: PartialEq> Topics<V> {
-    /// Adds a binding. The same pattern and value may be added more than once.
+impl<V: Ord> Topics<V> {
+    /// Adds a value to a pattern, which has each value once.
     pub(super) fn insert(&mut self, pattern: &[u8], value: V) {
         let mut at = ROOT;
         for word in words(pattern) {
@@ -88,10 +94,10 @@ impl<V: PartialEq> Topics<V> {
                 None => self.add_child(at, word),
             };
         }
-        self.nodes[at].values.push(value);
+        self.nodes[at].values.insert(value);
     }
 
-    /// Removes a binding, and returns whether it was there.
+    /// Removes a value of a pattern, and returns whether it was there.
     pub(super) fn remove(&mut self, pattern: &[u8], value: &V) -> bool {
         let mut path = vec![ROOT];
         for word in words(pattern) {
@@ -99,9 +105,9 @@ impl<V: PartialEq> Topics<V> {
             path.push(child);
         }
         let Some(&end) = path.last() else { return false };
-        let values = &mut self.nodes[end].values;
-        let Some(found) = values.iter().position(|candidate| candidate == value) else { return false };
-        values.remove(found);
+        if !self.nodes[end].values.remove(value) {
+            return false;
+        }
         let edges: Vec<&[u8]> = words(pattern).collect();
         for (depth, word) in edges.into_iter().enumerate().rev() {
             let (parent, child) = (path[depth], path[depth + 1]);
@@ -118,10 +124,24 @@ impl<V: PartialEq> Topics<V> {
         true
     }
 
-    /// Calls `found` with the value of every pattern that matches `key`, once for each binding.
-    pub(super) fn each_match(&self, key: &[u8], mut found: impl FnMut(&V)) {
+    /// Calls `found` with the values of every pattern that matches one of `keys`, once for each pattern.
+    pub(super) fn each_match<'a>(&self, keys: impl Iterator<Item = &'a str>, mut found: impl FnMut(&V)) {
         let mut scratch = self.scratch.borrow_mut();
         let (reached, next) = &mut *scratch;
+        let first = self.steps.get() + 1;
+        for key in keys {
+            self.walk(key.as_bytes(), reached, next);
+            for &at in reached.iter() {
+                let node = &self.nodes[at];
+                if node.found.replace(first) != first {
+                    node.values.iter().for_each(&mut found);
+                }
+            }
+        }
+    }
+
+    /// Sets `reached` to the nodes at which a key ends.
+    fn walk(&self, key: &[u8], reached: &mut Vec<NodeId>, next: &mut Vec<NodeId>) {
         reached.clear();
         self.enter(ROOT, self.step(), reached);
         for word in words(key) {
@@ -143,9 +163,6 @@ impl<V: PartialEq> Topics<V> {
             if reached.is_empty() {
                 return;
             }
-        }
-        for &at in reached.iter() {
-            self.nodes[at].values.iter().for_each(&mut found);
         }
     }
 
@@ -207,7 +224,7 @@ mod tests {
         let mut topics = Topics::default();
         topics.insert(pattern.as_bytes(), 1);
         let mut found = 0;
-        topics.each_match(key.as_bytes(), |_| found += 1);
+        topics.each_match([key].into_iter(), |_| found += 1);
         assert!(found < 2, "{pattern} {key}");
         found == 1
     }
@@ -261,7 +278,7 @@ mod tests {
                 assert!(topics.remove(pattern.as_bytes(), &value));
             }
         }
-        topics.each_match(b"a.b.c", |_| panic!("nothing is bound"));
+        topics.each_match(["a.b.c"].into_iter(), |_| panic!("nothing is bound"));
         assert!(topics.nodes[ROOT].is_unused());
         assert_eq!(topics.free.len(), topics.nodes.len() - 1);
         topics.insert(b"a.b.c", 3);
@@ -302,7 +319,7 @@ mod tests {
                 topics.insert(pattern.as_bytes(), value);
             }
             let mut found = Vec::new();
-            topics.each_match(key.as_bytes(), |&value| found.push(value));
+            topics.each_match([&*key].into_iter(), |&value| found.push(value));
             found.sort_unstable();
             let key: Vec<&[u8]> = words(key.as_bytes()).collect();
             let expected: Vec<usize> = (0..patterns.len())

@@ -1,6 +1,8 @@
 //! The walk of a message through bindings between exchanges, and to alternate exchanges.
 
-use super::router::Router;
+use std::{collections::HashSet, hash::Hash};
+
+use super::router::{FixedHasher, Router};
 use crate::core::Message;
 
 /// Where a binding leads.
@@ -12,7 +14,7 @@ pub(crate) enum Destination<X, Q> {
 
 /// The exchanges of a virtual host.
 pub(crate) trait Graph {
-    type Exchange: Copy + Ord;
+    type Exchange: Copy + Ord + Hash;
     type Queue: Copy + Ord;
 
     /// Returns the bindings of an exchange, `None` if it does not exist.
@@ -27,16 +29,21 @@ pub(crate) trait Graph {
 pub(crate) struct Walk<X, Q> {
     /// The exchanges that were reached, in order; those behind `next` are still to be asked.
     exchanges: Vec<X>,
+    /// All of them but the first one.
+    reached: HashSet<X, FixedHasher>,
     found: Vec<Destination<X, Q>>,
 }
 
+/// More places than this are not kept for the next walk.
+const KEPT: usize = 4096;
+
 impl<X, Q> Default for Walk<X, Q> {
     fn default() -> Self {
-        Self { exchanges: Vec::new(), found: Vec::new() }
+        Self { exchanges: Vec::new(), reached: HashSet::default(), found: Vec::new() }
     }
 }
 
-impl<X: Copy + Ord, Q: Copy + Ord> Walk<X, Q> {
+impl<X: Copy + Ord + Hash, Q: Copy + Ord> Walk<X, Q> {
     /// Sets `queues` to the queues that a message reaches from `start` with any of `keys`: each once, in their order.
     ///
     /// An alternate exchange is asked if no binding of its exchange matches; a binding to an exchange that leads
@@ -50,24 +57,24 @@ impl<X: Copy + Ord, Q: Copy + Ord> Walk<X, Q> {
         queues: &mut Vec<Q>,
     ) {
         queues.clear();
-        self.exchanges.clear();
         self.exchanges.push(start);
         let mut next = 0;
         while let Some(&exchange) = self.exchanges.get(next) {
             next += 1;
             let Some(router) = graph.router(exchange) else { continue };
             self.found.clear();
-            for key in keys.clone() {
-                router.route(key, message, &mut self.found);
-            }
+            router.route(keys.clone(), message, &mut self.found);
             if self.found.is_empty() {
                 self.found.extend(graph.alternate(exchange).map(Destination::Exchange));
             }
             for destination in &self.found {
                 match *destination {
                     Destination::Queue(queue) => queues.push(queue),
-                    Destination::Exchange(exchange) if self.exchanges.contains(&exchange) => {}
-                    Destination::Exchange(exchange) => self.exchanges.push(exchange),
+                    Destination::Exchange(exchange) => {
+                        if exchange != start && self.reached.insert(exchange) {
+                            self.exchanges.push(exchange);
+                        }
+                    }
                 }
             }
         }
@@ -75,5 +82,16 @@ impl<X: Copy + Ord, Q: Copy + Ord> Walk<X, Q> {
             queues.sort_unstable();
             queues.dedup();
         }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        if self.exchanges.capacity().max(self.found.capacity()) > KEPT {
+            *self = Self::default();
+        }
+        if self.exchanges.len() > 1 {
+            self.reached.clear();
+        }
+        self.exchanges.clear();
     }
 }
