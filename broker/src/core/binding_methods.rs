@@ -125,9 +125,9 @@ impl Core {
             Err(_) if self.is_bound(source, destination, &names) => return Ok(()),
             Err(full) => return Err(full),
         };
-        let Some(exchange) = self.topology.exchanges.get_mut(source) else { return Ok(()) };
         let arguments = names.arguments;
-        exchange.router.bind(Binding { destination, key: names.key.into(), arguments, _counted: counted });
+        let binding = Binding { destination, key: names.key.into(), arguments, _counted: counted };
+        self.topology.bind(source, binding);
         Ok(())
     }
 
@@ -151,8 +151,7 @@ impl Core {
         {
             self.check_lock(at, queue)?;
         }
-        let Some(exchange) = self.topology.exchanges.get_mut(source) else { return Ok(()) };
-        if exchange.router.unbind(destination, names.key, &names.arguments) && self.is_unused(source) {
+        if self.topology.unbind(source, destination, names.key, &names.arguments) && self.is_unused(source) {
             self.remove_exchange(source);
         }
         Ok(())
@@ -163,23 +162,13 @@ impl Core {
     pub(super) fn unbind_destination(&mut self, vhost: VhostKey, destination: Destination) {
         let mut gone = vec![destination];
         while let Some(destination) = gone.pop() {
-            let unused =
-                self.unbind_from_all(vhost, destination).into_iter().filter(|key| self.is_unused(*key));
-            for exchange in unused.collect::<Vec<_>>() {
-                self.take_exchange(exchange);
-                gone.push(Destination::Exchange(exchange));
+            for exchange in self.topology.unbind_all(vhost, destination) {
+                if self.is_unused(exchange) {
+                    self.take_exchange(exchange);
+                    gone.push(Destination::Exchange(exchange));
+                }
             }
         }
-    }
-
-    /// Removes the bindings to an entity. Returns the exchanges that had any.
-    fn unbind_from_all(&mut self, vhost: VhostKey, destination: Destination) -> Vec<ExchangeKey> {
-        let Some(vhost) = self.topology.vhosts.get(vhost) else { return Vec::new() };
-        let exchanges = &mut self.topology.exchanges;
-        let mut had_any = |key: &ExchangeKey| {
-            exchanges.get_mut(*key).is_some_and(|exchange| exchange.router.unbind_all(destination) > 0)
-        };
-        vhost.exchanges.values().copied().filter(|key| had_any(key)).collect()
     }
 
     /// Whether an exchange goes, as an auto-delete one does with its last binding.

@@ -212,11 +212,7 @@ impl Core {
 
     /// Removes an exchange, and leaves the bindings to it. Returns its virtual host.
     pub(super) fn take_exchange(&mut self, key: ExchangeKey) -> Option<VhostKey> {
-        let exchange = self.topology.exchanges.remove(key)?;
-        if let Some(vhost) = self.topology.vhosts.get_mut(exchange.vhost) {
-            vhost.exchanges.remove(&exchange.name);
-        }
-        Some(exchange.vhost)
+        Some(self.topology.take_exchange(key)?.vhost)
     }
 
     /// Returns an exchange, or the error that there is none.

@@ -1,6 +1,6 @@
 //! What is always true between two inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Core, entities::Entity, keys::QueueKey, names::is_reserved};
 
@@ -55,6 +55,11 @@ impl Core {
         let of_clients = || self.topology.exchanges.values().filter(|exchange| !is_system(&exchange.name));
         let bound = self.topology.exchanges.values().filter(|exchange| !exchange.name.is_empty());
         let bindings: usize = bound.map(|exchange| exchange.router.bindings().count()).sum();
+        let bound = self.topology.exchanges.iter().filter(|(_, exchange)| !exchange.name.is_empty());
+        let sources: BTreeSet<_> = bound
+            .flat_map(|(source, exchange)| exchange.router.destinations().map(move |to| (to, source)))
+            .collect();
+        assert_eq!(self.topology.sources().collect::<BTreeSet<_>>(), sources, "sources of bindings");
         for (entity, count) in [
             (Entity::Queue, self.topology.queues.len()),
             (Entity::Exchange, of_clients().count()),

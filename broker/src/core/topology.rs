@@ -12,7 +12,7 @@ use super::{
     message::Name,
     policies::{Applied, Policies},
     queue::{Dead, Queue, Roster},
-    routing::{self, Router},
+    routing::{self, Binding, Router},
     time::Time,
 };
 
@@ -113,6 +113,8 @@ pub(crate) struct Topology {
     pub(crate) vhosts: SlotMap<VhostKey, VirtualHost>,
     pub(crate) exchanges: SlotMap<ExchangeKey, Exchange>,
     pub(crate) queues: SlotMap<QueueKey, QueueRecord>,
+    /// The exchanges with bindings to a queue or an exchange, without default exchanges.
+    sources: BTreeMap<Destination, BTreeSet<ExchangeKey>>,
 }
 
 impl Topology {
@@ -131,5 +133,67 @@ impl Topology {
 
     pub(crate) fn queue(&self, vhost: VhostKey, name: &str) -> Option<QueueKey> {
         self.vhosts.get(vhost)?.queues.get(name).copied()
+    }
+
+    /// Adds a binding to an exchange that is not a default one.
+    pub(crate) fn bind(&mut self, source: ExchangeKey, binding: Binding<Destination>) {
+        if let Some(exchange) = self.exchanges.get_mut(source) {
+            self.sources.entry(binding.destination).or_default().insert(source);
+            exchange.router.bind(binding);
+        }
+    }
+
+    /// Removes a binding, and returns whether it was there.
+    pub(crate) fn unbind(
+        &mut self,
+        source: ExchangeKey,
+        destination: Destination,
+        key: &str,
+        arguments: &Table,
+    ) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(source) else { return false };
+        let was_there = exchange.router.unbind(destination, key, arguments);
+        if was_there && !exchange.router.leads_to(destination) {
+            self.forget_source(source, destination);
+        }
+        was_there
+    }
+
+    /// Removes all bindings to an entity of a virtual host. Returns the exchanges that had any, without the default one.
+    pub(crate) fn unbind_all(&mut self, vhost: VhostKey, destination: Destination) -> BTreeSet<ExchangeKey> {
+        let sources = self.sources.remove(&destination).unwrap_or_default();
+        for source in self.exchange(vhost, "").iter().chain(&sources) {
+            if let Some(exchange) = self.exchanges.get_mut(*source) {
+                exchange.router.unbind_all(destination);
+            }
+        }
+        sources
+    }
+
+    /// Removes an exchange with its bindings, and leaves those to it.
+    pub(crate) fn take_exchange(&mut self, key: ExchangeKey) -> Option<Exchange> {
+        let exchange = self.exchanges.remove(key)?;
+        if let Some(vhost) = self.vhosts.get_mut(exchange.vhost) {
+            vhost.exchanges.remove(&exchange.name);
+        }
+        for destination in exchange.router.destinations() {
+            self.forget_source(key, destination);
+        }
+        Some(exchange)
+    }
+
+    fn forget_source(&mut self, source: ExchangeKey, destination: Destination) {
+        if let Some(sources) = self.sources.get_mut(&destination) {
+            sources.remove(&source);
+            if sources.is_empty() {
+                self.sources.remove(&destination);
+            }
+        }
+    }
+
+    /// Returns where exchanges with bindings to an entity are kept, for checks.
+    #[cfg(test)]
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (Destination, ExchangeKey)> {
+        self.sources.iter().flat_map(|(to, sources)| sources.iter().map(|source| (*to, *source)))
     }
 }

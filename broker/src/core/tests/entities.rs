@@ -132,3 +132,33 @@ fn the_timers_of_what_is_gone_are_given_up() {
         ]);
     }
 }
+
+/// Work that is quadratic in queues, exchanges or bindings would take minutes.
+#[test]
+fn many_queues_and_exchanges_come_and_go() {
+    const MANY: u32 = 10_000;
+    let mut rig = Rig::with(CoreConfig::default());
+    for number in 0..MANY {
+        rig.prepare(&[
+            &format!("a1 declare q{number}"),
+            &format!("a1 bind q{number} amq.topic #"),
+            &format!("a1 bind q{number} amq.fanout k"),
+            // Each goes with the one behind it.
+            &format!("a1 xdeclare x{number} fanout auto_delete"),
+        ]);
+        if number > 0 {
+            rig.prepare(&[&format!("a1 xbind x{} x{number} -", number - 1)]);
+        }
+    }
+    rig.prepare(&["a1 bind q0 x0 -", "a1 declare one", &format!("a1 publish x{} k m", MANY - 1)]);
+    rig.check(&[
+        ("a1 get q0", &["a1 got 1 m via x9999 k, 0 left"]),
+        ("a1 publish amq.topic k m mandatory", &[]),
+    ]);
+    rig.core.check_invariants();
+    for number in 0..MANY {
+        rig.prepare(&[&format!("a1 delete q{number}")]);
+    }
+    rig.core.check_invariants();
+    assert_eq!((rig.core.exchanges("/").len(), rig.core.bindings("/").len()), (7, 1));
+}
