@@ -16,7 +16,7 @@
 //! | Queues | classic, quorum, stream; exclusive, auto-delete, server-named, `x-expires`; all arguments checked with RabbitMQ's texts | mirrored queues | a quorum queue has one member and answers at once; one with `x-expires` goes in time, and not some seconds later |
 //! | Policies | [`Broker::set_policy`], of operators too: all settings with RabbitMQ's texts and precedence, applied at once to queues and exchanges that are there | the settings of plug-ins | of equal priorities the first by name; a queue expires at its time, not at the next check |
 //! | Length, time to live | `x-max-length`, `x-max-length-bytes`, the three kinds of overflow, expiration, `x-message-ttl` | | a quorum queue is never behind its limit |
-//! | Dead letters | `x-death` by line, cycles, `x-delivery-limit`, delayed retries of 4.3, `x-dead-letter-strategy: at-least-once` | | what was not taken is tried again after exactly 3 minutes |
+//! | Dead letters | `x-death` by line, cycles, `x-delivery-limit`, delayed retries of 4.3, `x-dead-letter-strategy: at-least-once` | | what was not taken is tried again after exactly 3 minutes; where one message leads to more than 20,000 dead letters at once, as in a cycle that RabbitMQ does not see and goes on with for ever, further ones are dropped |
 //! | Streams | offsets by first, last, next, number, time; `x-max-age`, `x-max-length-bytes`; filters | the stream protocol, super streams | a chunk is what arrives in one millisecond |
 //! | Consumers | prefetch of consumer and channel, priorities, single active, exclusive, cancel by the broker, direct reply-to | `basic.credit` of 3.x: 503, as in 4.x | |
 //! | Confirms | merged as RabbitMQ merges them | | in the order of the publishes, since nothing is written to a disk |

@@ -15,6 +15,20 @@ use super::{
 /// After how many milliseconds a dead letter that was not taken is published again.
 const RETRY_MILLIS: u64 = 180_000;
 
+/// How many dead letters may come of one message by one input at one time. RabbitMQ goes on for ever.
+const CHAIN_MAX: u32 = 20_000;
+
+/// The dead letters that have come of one message by one input at one time, as far as one of them knows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chain {
+    /// The number of the input.
+    input: u64,
+    /// How many letters there were, if each had as many copies as those before this one.
+    letters: u32,
+    /// How many copies there are of this one and of those beside it.
+    copies: u32,
+}
+
 impl Core {
     /// Publishes a dead letter. Without a dead-letter exchange, or without a queue behind it, it is dropped, unless the
     /// queue keeps it until it is taken.
@@ -24,15 +38,20 @@ impl Core {
             let kept = KeptDead { dead, taken: BTreeSet::new() };
             return self.dead_letter_surely(key, kept);
         }
-        let Some((exchange, message)) = self.next_dead_letter(key, &dead) else { return };
+        let Some((exchange, mut message)) = self.next_dead_letter(key, &dead) else { return };
         let delays = self.topology.exchanges.get(exchange).is_some_and(|exchange| exchange.delays);
         if delays && self.delay(exchange, &message) {
             return;
         }
+        let targets = self.dead_letter_targets(exchange, &message);
+        if !self.go_on(&dead, &mut message, targets.len()) {
+            return;
+        }
+        let message = Arc::new(message);
         if to_default(&message) {
             self.deliver_replies(&message);
         }
-        for queue in self.dead_letter_targets(exchange, &message) {
+        for queue in targets {
             self.enqueue(queue, &message);
         }
     }
@@ -40,9 +59,13 @@ impl Core {
     /// Publishes a dead letter to the queues that have not taken it yet. It stays until there is one, and all have.
     fn dead_letter_surely(&mut self, key: QueueKey, mut kept: KeptDead) {
         let mut is_done = false;
-        if let Some((exchange, message)) = self.next_dead_letter(key, &kept.dead) {
-            let targets = self.dead_letter_targets(exchange, &message);
+        if let Some((exchange, mut message)) = self.next_dead_letter(key, &kept.dead) {
+            let mut targets = self.dead_letter_targets(exchange, &message);
+            if !self.go_on(&kept.dead, &mut message, targets.len()) {
+                targets.clear();
+            }
             is_done = !targets.is_empty();
+            let message = Arc::new(message);
             for target in targets {
                 if kept.taken.contains(&target) {
                     continue;
@@ -77,11 +100,11 @@ impl Core {
         }
     }
 
-    fn next_dead_letter(&self, key: QueueKey, dead: &Dead) -> Option<(ExchangeKey, Arc<Message>)> {
+    fn next_dead_letter(&self, key: QueueKey, dead: &Dead) -> Option<(ExchangeKey, Message)> {
         let queue = self.topology.queues.get(key)?;
         let to = queue.dead_letter.as_ref()?;
         let exchange = self.topology.exchange(queue.vhost, &to.exchange)?;
-        let seconds = self.config.unix_start + self.now.as_millis() / 1000;
+        let seconds = self.config.unix_start.saturating_add(self.now.as_millis() / 1000);
         let mut message =
             dead_letter::next_message(self.rules, dead, &queue.name, &to.exchange, to.key.as_ref(), seconds);
         let is_quorum = matches!(queue.queue.settings().kind, QueueKind::Quorum { .. });
@@ -91,7 +114,30 @@ impl Core {
             DeadLetterCounts::Rejections => dead.stored.message.failures + rejections,
             DeadLetterCounts::Failures => dead.stored.delivery_count,
         };
-        Some((exchange, Arc::new(message)))
+        Some((exchange, message))
+    }
+
+    /// Notes what comes of a message that has died, and returns whether its dead letter may go to so many queues.
+    ///
+    /// Queues that drop messages at once may send a dead letter round and round, or to each other in all orders.
+    fn go_on(&mut self, dead: &Dead, message: &mut Message, targets: usize) -> bool {
+        let before = dead.stored.message.chain.as_deref().filter(|chain| chain.input == self.inputs);
+        // One of another time begins anew, as it would in another input.
+        let before = before.filter(|_| dead.stored.arrived == self.now);
+        let (letters, copies) = before.map_or((0, 1), |before| (before.letters, before.copies));
+        let letters = letters.saturating_add(copies);
+        let copies = copies.saturating_mul(u32::try_from(targets).unwrap_or(u32::MAX));
+        if before.is_some() && letters.saturating_add(copies) > CHAIN_MAX {
+            if self.last_endless != self.inputs {
+                self.last_endless = self.inputs;
+                log::warn!(
+                    "dropping dead letters: one message leads to more than {CHAIN_MAX} of them at once"
+                );
+            }
+            return false;
+        }
+        message.chain = Some(Box::new(Chain { input: self.inputs, letters, copies }));
+        true
     }
 
     /// Returns the queues that a dead letter goes to: not those that it comes back to in a cycle.

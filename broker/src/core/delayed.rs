@@ -33,7 +33,7 @@ impl Delayed {
 
 impl Core {
     /// Holds a message back that has a delay. Returns whether it has one.
-    pub(super) fn delay(&mut self, exchange: ExchangeKey, message: &Arc<Message>) -> bool {
+    pub(super) fn delay(&mut self, exchange: ExchangeKey, message: &Message) -> bool {
         let delay = message.headers().and_then(|headers| headers.get(DELAY)).and_then(|delay| {
             delay
                 .as_i64()

@@ -9,6 +9,7 @@ use actix_pika_actors::{
 use bytes::{Bytes, BytesMut};
 
 use super::{
+    dead_letters::Chain,
     field_check::is_readable,
     line::Rules,
     memory::Share,
@@ -38,6 +39,8 @@ pub struct Message {
     pub(crate) has_died: bool,
     /// What it brings along as a dead letter: see [`DeadLetterCounts`](super::DeadLetterCounts).
     pub(crate) failures: u32,
+    /// The dead letters that it comes from.
+    pub(super) chain: Option<Box<Chain>>,
     expiration: Option<u64>,
     headers: OnceLock<Option<Table>>,
     /// What it takes of the broker's memory.
@@ -71,6 +74,7 @@ impl Message {
             bcc,
             has_died: false,
             failures: 0,
+            chain: None,
             expiration,
             headers,
             share: Share::default(),
@@ -100,6 +104,7 @@ impl Message {
             bcc: self.bcc.clone(),
             has_died: self.has_died,
             failures: self.failures,
+            chain: self.chain.clone(),
             expiration: self.expiration,
             headers: OnceLock::new(),
             share: self.share_of_copy(self.properties.len()),
@@ -125,6 +130,7 @@ impl Message {
             bcc,
             has_died: true,
             failures: 0,
+            chain: None,
             expiration: None,
             headers: OnceLock::new(),
         }

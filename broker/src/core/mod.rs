@@ -135,6 +135,10 @@ pub struct Core {
     notices: VecDeque<Outgoing>,
     /// Queues to deliver from.
     due: VecDeque<QueueKey>,
+    /// How many inputs there were.
+    inputs: u64,
+    /// The last one with dead letters without end.
+    last_endless: u64,
     /// What died and is not dead-lettered yet.
     dead: VecDeque<(QueueKey, Dead)>,
     /// Deliveries that come back, by who held them. Each is delivered again before the next one comes back.
@@ -183,6 +187,8 @@ impl Core {
             answered: 0,
             notices: VecDeque::new(),
             due: VecDeque::new(),
+            inputs: 0,
+            last_endless: 0,
             dead: VecDeque::new(),
             returning: VecDeque::new(),
             confirming: Vec::new(),
@@ -260,6 +266,7 @@ impl Core {
 
     /// Sets the time, and lets happen what is due until then.
     fn arrive(&mut self, now: Time) {
+        self.inputs += 1;
         let now = self.now.max(now);
         if self.timers.next().is_some_and(|at| at <= now) {
             self.run_timers(now);

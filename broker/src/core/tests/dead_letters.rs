@@ -1,7 +1,7 @@
 //! Dead letters: broker.md 10, and x-death.
 
 use super::rig::{Rig, check_all};
-use crate::core::Line;
+use crate::core::{CoreConfig, Line};
 
 /// The reasons, and what is noted. From 3.13 on there is an `x-last-death`.
 #[test]
@@ -223,4 +223,57 @@ fn what_a_quorum_queue_drops_at_once() {
         let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
         rig.check(&[("b1 consume dead t no_ack", &answers)]);
     }
+}
+
+/// Up to 3.13 a client may publish deaths that hide a cycle. RabbitMQ sends such a message round for ever.
+#[test]
+fn dead_letters_without_end_are_dropped() {
+    for line in [Line::V3_10, Line::V3_13] {
+        let mut rig = Rig::with(CoreConfig { line, ..CoreConfig::default() });
+        rig.prepare(&[
+            "a1 declare p x-message-ttl=I0 x-dead-letter-exchange=S x-dead-letter-routing-key=Sq",
+            "a1 declare q x-message-ttl=I0 x-dead-letter-exchange=S x-dead-letter-routing-key=Sp",
+            "a1 confirm",
+        ]);
+        rig.check(&[
+            (
+                "a1 publish - p m x-death=AFqueue:Sx,reason:Srejected|Fqueue:Sy,reason:Srejected",
+                &["a1 ack 1"],
+            ),
+            ("a1 get p", &["a1 empty"]),
+            ("a1 get q", &["a1 empty"]),
+            ("a1 publish - p m", &["a1 ack 2"]),
+        ]);
+        rig.core.check_invariants();
+    }
+}
+
+/// Queues that send their dead letters to each other do so in all orders.
+#[test]
+fn dead_letters_in_all_orders_are_bounded() {
+    let mut rig = Rig::with(CoreConfig::default());
+    rig.prepare(&["a1 xdeclare x fanout", "a1 declare all", "a1 bind all x -", "a1 confirm"]);
+    for number in 0..12 {
+        rig.prepare(&[
+            &format!("a1 declare q{number} x-message-ttl=I0 x-dead-letter-exchange=Sx"),
+            &format!("a1 bind q{number} x -"),
+        ]);
+    }
+    rig.check(&[("a1 publish x k m", &["a1 ack 1"])]);
+    let letters = rig.core.queue("/", "all").unwrap().ready;
+    // There would be 12! of the last ones.
+    assert_eq!(letters, 1 + 12 + 12 * 11 + 12 * 11 * 10 + 12 * 11 * 10 * 9);
+}
+
+/// A fanout to very many queues is no chain, and neither is what time does.
+#[test]
+fn long_chains_in_time_go_on() {
+    let mut rig = Rig::with(CoreConfig { line: Line::V3_10, ..CoreConfig::default() });
+    rig.prepare(&[
+        "a1 declare p x-message-ttl=I1 x-dead-letter-exchange=S x-dead-letter-routing-key=Sq",
+        "a1 declare q x-message-ttl=I1 x-dead-letter-exchange=S x-dead-letter-routing-key=Sp",
+        "a1 publish - p m x-death=AFqueue:Sx,reason:Srejected|Fqueue:Sy,reason:Srejected",
+        "advance 25000",
+    ]);
+    assert_eq!(rig.core.queue("/", "p").unwrap().ready + rig.core.queue("/", "q").unwrap().ready, 1);
 }
