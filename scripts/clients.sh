@@ -243,11 +243,12 @@ case ${1:-} in
     3.10) shift ;;
     [0-9]*) line=$1 select=("$1" ensure); shift ;;
 esac
+url=$("$root/scripts/broker.sh" "${select[@]}")
+"$root/scripts/line.sh" "$url" "$line"
+node_port=${url##*:} node_port=${node_port%%/*}
 results=$base/results/$line
 mkdir -p "$results"
 printf '%-12s %6s %8s %6s\n' suite node broker both >"$results/table"
-url=$("$root/scripts/broker.sh" "${select[@]}")
-node_port=${url##*:} node_port=${node_port%%/*}
 (cd "$root" && cargo build --quiet --package actix-pika-broker --target-dir "$root/target")
 trap stop_broker EXIT
 status=0

@@ -15,20 +15,34 @@ lines=("$@")
 address() { sed -E 's#^amqp://([^@/]*@)?([^/?]*).*#\2#' <<<"$1"; }
 
 cargo test --quiet --package actix-pika-broker --test differential --no-run
-running=()
+# All nodes, before the first comparison begins.
+nodes=()
 for line in "${lines[@]}"; do
     case $line in
-        V3_10) url=$(scripts/broker.sh ensure rabbitmq) ;;
-        V4_0) url=$(scripts/broker.sh 4.0 ensure) ;;
-        V4_3) url=$(scripts/broker.sh 4.3 ensure) ;;
+        V3_10) version=3.10 url=$(scripts/broker.sh ensure rabbitmq) ;;
+        V4_0) version=4.0 url=$(scripts/broker.sh 4.0 ensure) ;;
+        V4_3) version=4.3 url=$(scripts/broker.sh 4.3 ensure) ;;
         *) echo "differential: no line $line" >&2; exit 1 ;;
     esac
-    BROKER_ORACLE="$(address "$url") $line" BROKER_SEEDS=$seeds \
+    scripts/line.sh "$url" "$version"
+    nodes+=("$(address "$url") $line")
+done
+
+running=()
+# With `set -m`, each job is a process group: cargo, and the test that it runs.
+end_jobs() { for job in "${running[@]}"; do kill -- "-$job" 2>/dev/null || true; done; }
+trap end_jobs EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+set -m
+for node in "${nodes[@]}"; do
+    BROKER_ORACLE=$node BROKER_SEEDS=$seeds \
         cargo test --quiet --package actix-pika-broker --test differential -- as_a_node --nocapture &
     running+=($!)
 done
 status=0
-for job in "${running[@]}"; do
-    wait "$job" || status=1
+while [ ${#running[@]} -gt 0 ]; do
+    wait "${running[0]}" || status=1
+    running=("${running[@]:1}")
 done
 exit $status
