@@ -1,26 +1,11 @@
 //! Certificates that are made on the spot.
 
-use std::{fmt, io, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
-use tokio_rustls::rustls::{
-    RootCertStore, ServerConfig,
-    crypto::CryptoProvider,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-    server::WebPkiClientVerifier,
-};
-
-use crate::server::builder::StartError;
-
-/// Whether clients have to show a certificate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Clients {
-    #[default]
-    Anybody,
-    Certified,
-}
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// The authority of a broker.
 pub(super) struct Authority {
@@ -73,7 +58,7 @@ impl fmt::Debug for ClientCertificate {
 }
 
 impl Authority {
-    fn new() -> Result<Self, rcgen::Error> {
+    pub(super) fn new() -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         // A name of its own, so that a client that trusts another broker's names the authority as unknown.
@@ -87,6 +72,26 @@ impl Authority {
         let certificate = params.signed_by(&key, &issuer)?.pem();
         let client = ClientCertificate { certificate, key: key.serialize_pem() };
         Ok(Self { issuer, client })
+    }
+
+    /// Makes the certificate of a server at an address, and its key.
+    pub(super) fn certify_server(
+        &self,
+        address: IpAddr,
+    ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), rcgen::Error> {
+        let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+        let address = address.to_string();
+        if !names.contains(&address) {
+            names.push(address);
+        }
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(names)?.signed_by(&key, &self.issuer)?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Ok((certificate.der().clone(), key))
+    }
+
+    pub(super) fn certificate(&self) -> CertificateDer<'static> {
+        self.issuer.der().clone()
     }
 
     pub(super) fn pem(&self) -> String {
@@ -106,53 +111,4 @@ impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Authority")
     }
-}
-
-/// Makes an authority, and the configuration of a server at an address.
-pub(super) fn make(address: IpAddr, clients: Clients) -> Result<(Arc<ServerConfig>, Authority), StartError> {
-    let cannot = |error: Box<dyn std::error::Error + Send + Sync>| {
-        StartError::new("cannot make certificates", io::Error::other(error))
-    };
-    let authority = Authority::new().map_err(|error| cannot(error.into()))?;
-    let config = server_config(address, clients, &authority).map_err(cannot)?;
-    Ok((Arc::new(config), authority))
-}
-
-fn server_config(
-    address: IpAddr,
-    clients: Clients,
-    authority: &Authority,
-) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
-    let mut names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-    let address = address.to_string();
-    if !names.contains(&address) {
-        names.push(address);
-    }
-    let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(names)?.signed_by(&key, &authority.issuer)?;
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = provider();
-    let builder =
-        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
-    let builder = match clients {
-        Clients::Anybody => builder.with_no_client_auth(),
-        Clients::Certified => {
-            let mut trusted = RootCertStore::empty();
-            trusted.add(authority.issuer.der().clone())?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(trusted.into(), provider).build()?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    Ok(builder.with_single_cert(vec![certificate.der().clone()], key)?)
-}
-
-/// Returns the provider that the process has installed, or that of the feature. rustls is not asked to choose: with both it
-/// panics.
-fn provider() -> Arc<CryptoProvider> {
-    CryptoProvider::get_default().cloned().unwrap_or_else(|| {
-        #[cfg(feature = "tls-ring")]
-        return Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        #[cfg(not(feature = "tls-ring"))]
-        return Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
-    })
 }

@@ -2,7 +2,11 @@
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 mod certificates;
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+mod identity;
 mod listener;
+#[cfg(all(test, feature = "tls-ring"))]
+mod tests;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,20 +17,25 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 pub use self::certificates::ClientCertificate;
-#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-use self::certificates::{Authority, Clients};
 use self::listener::TlsPort;
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+use self::{
+    certificates::Authority,
+    identity::{Clients, Identity, Key, Made},
+};
 use super::{
     builder::{Builder, StartError},
     handle::Broker,
 };
 
 /// What a builder says of TLS.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct TlsSettings {
     port: u16,
-    /// Made on the spot if there is none.
+    /// One of the test, instead of what the rest says.
     config: Option<Arc<ServerConfig>>,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    identity: Identity,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     clients: Clients,
 }
@@ -37,6 +46,8 @@ pub(super) struct Tls {
     address: SocketAddr,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     authority: Option<Authority>,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    client: Option<ClientCertificate>,
 }
 
 impl TlsSettings {
@@ -52,13 +63,7 @@ impl TlsSettings {
         listener.set_nonblocking(true).map_err(cannot)?;
         let bound = listener.local_addr().map_err(cannot)?;
         #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-        let (config, authority) = match &settings.config {
-            Some(config) => (Arc::clone(config), None),
-            None => {
-                let (config, authority) = certificates::make(address, settings.clients)?;
-                (config, Some(authority))
-            }
-        };
+        let Made { config, authority, client } = settings.make(address)?;
         #[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
         let config = settings.config.clone().ok_or_else(|| {
             StartError::new("TLS without Builder::tls_config", std::io::ErrorKind::InvalidInput.into())
@@ -67,6 +72,8 @@ impl TlsSettings {
             address: bound,
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             authority,
+            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+            client,
         };
         Ok((Some(tls), Some(TlsPort::new(listener, TlsAcceptor::from(config)))))
     }
@@ -94,7 +101,8 @@ impl Builder {
     }
 
     /// Has clients show a certificate that the authority of the broker has signed: `verify_peer` and
-    /// `fail_if_no_peer_cert` of RabbitMQ. They still log in by name and password.
+    /// `fail_if_no_peer_cert` of RabbitMQ. They still log in by name and password. Not with
+    /// [`tls_config`](Self::tls_config) and [`tls_identity`](Self::tls_identity): the start fails.
     ///
     /// # Examples
     /// ```
@@ -105,11 +113,46 @@ impl Builder {
     /// ```
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     pub fn tls_client_certificates(mut self) -> Self {
-        self.tls_settings().clients = Clients::Certified;
+        self.tls_settings().clients = Clients::CertifiedByBroker;
         self
     }
 
-    /// Listens for TLS, too, with a configuration of rustls.
+    /// Listens for TLS, too, with this chain of certificates and the key of the first one, all in PEM, instead of ones that
+    /// are made on the spot. What cannot be read, and a key of another certificate, fail the start.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix_pika_broker::Broker;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (chain, key) = (std::fs::read("server.pem")?, std::fs::read("server.key")?);
+    /// let broker = Broker::builder().tls_identity(chain, key).start()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    pub fn tls_identity(mut self, certificates: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.tls_settings().identity =
+            Identity::Pem { certificates: certificates.into(), key: Key(key.into().into()) };
+        self
+    }
+
+    /// Has clients show a certificate that one of these authorities, in PEM, has signed: `verify_peer` and
+    /// `fail_if_no_peer_cert` of RabbitMQ with its `cacertfile`. They still log in by name and password.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use actix_pika_broker::Broker;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let broker = Broker::builder().tls_client_authority(std::fs::read("clients.pem")?).start()?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    pub fn tls_client_authority(mut self, authorities: impl Into<Vec<u8>>) -> Self {
+        self.tls_settings().clients = Clients::Certified(authorities.into());
+        self
+    }
+
+    /// Listens for TLS, too, with a configuration of rustls, which says all of certificates: other settings of these
+    /// fail the start.
     ///
     /// # Examples
     /// ```
@@ -177,7 +220,8 @@ impl Broker {
     /// Returns the certificate of the authority that clients have to trust, in PEM.
     ///
     /// # Panics
-    /// If the broker has made none: without [`Builder::tls`], or with [`Builder::tls_config`].
+    /// If the broker has made none: without [`Builder::tls`], or with [`Builder::tls_config`] or
+    /// [`Builder::tls_identity`].
     ///
     /// # Examples
     /// ```
@@ -208,7 +252,7 @@ impl Broker {
     /// Returns a certificate for a client, and its key.
     ///
     /// # Panics
-    /// As [`ca_pem`](Self::ca_pem).
+    /// As [`ca_pem`](Self::ca_pem), and with [`Builder::tls_client_authority`], since it would not be taken.
     ///
     /// # Examples
     /// ```
@@ -218,7 +262,12 @@ impl Broker {
     /// ```
     #[track_caller]
     pub fn client_certificate(&self) -> ClientCertificate {
-        self.authority().client()
+        match self.tls.as_ref().and_then(|tls| tls.client.clone()) {
+            Some(client) => client,
+            None => {
+                panic!("this broker has made no certificate for clients: Builder::tls_client_certificates")
+            }
+        }
     }
 
     #[track_caller]
