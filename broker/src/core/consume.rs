@@ -18,7 +18,7 @@ use super::{
     message::Name,
     names::{REPLY_TO, queue_text},
     permissions::Resource,
-    queue::StreamFilter,
+    queue::{StreamFilter, StreamReader},
     session::Consumer,
     settings::QueueKind,
     users::Access,
@@ -70,8 +70,7 @@ impl Core {
         let ConsumerArguments { priority, offset, timeout } =
             arguments::consumer(&table, settings, &resource)?;
         let fails = self.rules.credit_is_table && arguments::has_credit(&table);
-        let mut cursor = 0;
-        let mut filter = None;
+        let mut reader = StreamReader::default();
         match settings.kind {
             QueueKind::Classic { .. } => {
                 let others = !queue.roster.is_empty();
@@ -113,9 +112,10 @@ impl Core {
                 if is_shared {
                     return Err(Failure::connection(540, format!("{resource} does not support global qos")));
                 }
-                filter = StreamFilter::of(&table).filter(|_| self.rules.stream_filters);
                 if let Some(stream) = queue.queue.stream() {
-                    cursor = stream.start(offset, self.now, self.config.unix_start);
+                    let filter = StreamFilter::of(&table).filter(|_| self.rules.stream_filters);
+                    let start = stream.start(offset, self.now, self.config.unix_start);
+                    reader = StreamReader::new(start, filter);
                 }
             }
         }
@@ -133,8 +133,7 @@ impl Core {
             arguments: table,
             blocked: false,
             timeout,
-            cursor,
-            filter,
+            reader,
             _counted: counted,
         })
     }

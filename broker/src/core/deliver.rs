@@ -66,15 +66,10 @@ impl Core {
         let Some(queue) = self.topology.queues.get(key) else { return };
         let consumers: Vec<ConsumerKey> = queue.roster.iter().collect();
         for consumer in consumers {
-            while let Some(reader) = self.consumers.get_mut(consumer).filter(|reader| !reader.blocked) {
+            while let Some(record) = self.consumers.get_mut(consumer).filter(|record| !record.blocked) {
                 let Some(queue) = self.topology.queues.get(key) else { return };
-                let stored = queue.queue.stream().and_then(|stream| match &reader.filter {
-                    None => stream.read(reader.cursor),
-                    Some(filter) => stream.read_filtered(reader.cursor, filter),
-                });
-                let stored = stored.cloned();
-                let Some(stored) = stored else { break };
-                reader.cursor = stored.place + 1;
+                let next = queue.queue.stream().and_then(|stream| record.reader.next(stream));
+                let Some(stored) = next.cloned() else { break };
                 self.hand_over(key, consumer, stored);
             }
         }

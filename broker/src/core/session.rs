@@ -9,7 +9,7 @@ use super::{
     entities::Counted,
     keys::{ConsumerKey, QueueKey, VhostKey},
     message::{Message, Name},
-    queue::{Stored, StreamFilter},
+    queue::{Stored, StreamReader},
     settings::QueueKind,
     time::Time,
     unacked::Unacked,
@@ -217,9 +217,7 @@ pub(crate) struct Consumer {
     pub(crate) blocked: bool,
     /// `x-consumer-timeout` in milliseconds.
     pub(crate) timeout: Option<u64>,
-    /// The next offset of a stream.
-    pub(crate) cursor: u64,
-    /// What it wants of a stream.
-    pub(crate) filter: Option<StreamFilter>,
+    /// Where it is in a stream.
+    pub(crate) reader: StreamReader,
     pub(crate) _counted: Counted,
 }

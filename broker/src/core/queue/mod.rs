@@ -9,6 +9,7 @@ mod roster;
 mod stored;
 mod stream;
 mod stream_filter;
+mod stream_reader;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub(crate) use self::{
     stored::{Dead, HandOut, Pushed, Reason, Return, Stored},
     stream::{OffsetSpec, StreamLog},
     stream_filter::StreamFilter,
+    stream_reader::StreamReader,
 };
 use super::{DeadLetterCounts, Message, Overflow, QueueKind, QueueSettings, Time};
 

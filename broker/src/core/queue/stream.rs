@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::{stored::Stored, stream_filter::StreamFilter};
+use super::stored::Stored;
 use crate::core::{Message, Time};
 
 /// Where a consumer of a stream starts.
@@ -113,7 +113,7 @@ impl StreamLog {
     }
 
     /// Returns the offset that the next message will have.
-    fn next(&self) -> u64 {
+    pub(super) fn next(&self) -> u64 {
         self.first + self.messages.len() as u64
     }
 
@@ -144,23 +144,15 @@ impl StreamLog {
         self.messages.get(usize::try_from(at).ok()?)
     }
 
-    /// Returns the first message at an offset or behind it whose chunk a filter wants.
-    pub(crate) fn read_filtered(&self, offset: u64, filter: &StreamFilter) -> Option<&Stored> {
-        let mut next = self.read(offset)?;
-        loop {
-            let (begin, end) = self.chunk_of(next);
-            if self.messages.range(begin..end).any(|stored| filter.wants(&stored.message)) {
-                return Some(next);
-            }
-            next = self.messages.get(end)?;
-        }
+    /// Returns the messages from an offset on.
+    pub(super) fn read_on(&self, offset: u64) -> impl Iterator<Item = &Stored> {
+        let at = usize::try_from(offset.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        self.messages.range(at.min(self.messages.len())..)
     }
 
-    /// Returns the positions of the chunk of a message: what arrived at the same time.
-    fn chunk_of(&self, stored: &Stored) -> (usize, usize) {
-        let begin = self.messages.partition_point(|other| other.arrived < stored.arrived);
-        let end = self.messages.partition_point(|other| other.arrived <= stored.arrived);
-        (begin, end)
+    /// Returns the offset of the first message in the chunk of one: what arrived at the same time.
+    pub(super) fn chunk_of(&self, stored: &Stored) -> u64 {
+        self.not_before(stored.arrived)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Stored> {

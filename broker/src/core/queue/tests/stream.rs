@@ -32,27 +32,33 @@ fn messages_stay_and_have_offsets() {
     assert_eq!((offsets(&rig), rig.ready().as_str()), ((0, 2), "a b"));
 }
 
+/// Publishes messages with their bodies as filter values, but for `none`.
+fn publish_values(rig: &mut Rig, millis: u64, bodies: &str) {
+    rig.now = at(millis);
+    for body in bodies.split(' ') {
+        rig.push(message_with(body, |properties| match body {
+            "none" => properties,
+            value => properties.with_header("x-stream-filter-value", value),
+        }));
+    }
+}
+
+/// The offsets of what a consumer gets now.
+fn places_of(reader: &mut StreamReader, log: &StreamLog) -> Vec<u64> {
+    std::iter::from_fn(|| reader.next(log)).map(|stored| stored.place).collect()
+}
+
 /// A chunk comes as a whole if a filter wants one of its messages.
 #[test]
 fn a_filter_chooses_chunks() {
     let mut rig = stream(None, None, 1000);
     for (millis, bodies) in [(1, "a b"), (2, "none"), (3, "c b")] {
-        rig.now = at(millis);
-        for body in bodies.split(' ') {
-            rig.push(message_with(body, |properties| match body {
-                "none" => properties,
-                value => properties.with_header("x-stream-filter-value", value),
-            }));
-        }
+        publish_values(&mut rig, millis, bodies);
     }
     let log = rig.queue.stream().unwrap();
     let places = |arguments: Table| {
-        let filter = StreamFilter::of(&arguments).unwrap();
-        let mut places = Vec::new();
-        while let Some(stored) = log.read_filtered(places.last().map_or(0, |last| last + 1), &filter) {
-            places.push(stored.place);
-        }
-        places
+        let mut reader = StreamReader::new(0, StreamFilter::of(&arguments));
+        places_of(&mut reader, log)
     };
     assert_eq!(places(Table::from([("x-stream-filter", "a")])), [0, 1]);
     assert_eq!(places(Table::from([("x-stream-filter", "b")])), [0, 1, 3, 4]);
@@ -60,6 +66,55 @@ fn a_filter_chooses_chunks() {
     let c = Table::new().with("x-stream-filter", vec![Value::from("c")]);
     assert_eq!(places(c.with("x-stream-match-unfiltered", true)), [2, 3, 4]);
     assert_eq!(StreamFilter::of(&Table::new()), None);
+}
+
+/// The last chunk grows, and what comes later may make it wanted. One in the middle of which a consumer starts is wanted
+/// as a whole, too.
+#[test]
+fn a_filter_looks_at_what_comes_later() {
+    let mut rig = stream(None, None, 1000);
+    let filter = || StreamFilter::of(&Table::from([("x-stream-filter", "a")]));
+    let mut readers = [0, 1, 4, 9].map(|start| StreamReader::new(start, filter()));
+    for (millis, bodies, expected) in [
+        (1, "a b", [vec![0, 1], vec![1], vec![], vec![]]),
+        (1, "b", [vec![2], vec![2], vec![], vec![]]),
+        (2, "b", [vec![], vec![], vec![], vec![]]),
+        (2, "c", [vec![], vec![], vec![], vec![]]),
+        (2, "a", [vec![3, 4, 5], vec![3, 4, 5], vec![4, 5], vec![]]),
+        (3, "b", [vec![], vec![], vec![], vec![]]),
+        (4, "b", [vec![], vec![], vec![], vec![]]),
+        (4, "a b b", [vec![7, 8, 9, 10], vec![7, 8, 9, 10], vec![7, 8, 9, 10], vec![9, 10]]),
+    ] {
+        publish_values(&mut rig, millis, bodies);
+        let log = rig.queue.stream().unwrap();
+        assert_eq!(readers.each_mut().map(|reader| places_of(reader, log)), expected, "{bodies} at {millis}");
+    }
+}
+
+/// Each message is looked at once, however many there are that are not wanted.
+#[test]
+fn a_filter_goes_on_where_it_was() {
+    let mut rig = stream(None, None, 1_000_000);
+    let mut reader = StreamReader::new(0, StreamFilter::of(&Table::from([("x-stream-filter", "a")])));
+    for count in 0..20_000 {
+        publish_values(&mut rig, count / 10_000, "b");
+        assert!(reader.next(rig.queue.stream().unwrap()).is_none());
+    }
+    publish_values(&mut rig, 1, "a");
+    let places = places_of(&mut reader, rig.queue.stream().unwrap());
+    assert!(places.into_iter().eq(10_000..=20_000));
+}
+
+/// What a filter has not looked at may be gone.
+#[test]
+fn a_filter_and_a_stream_that_loses_segments() {
+    let mut rig = stream(None, Some(200), 50);
+    let mut reader = StreamReader::new(0, StreamFilter::of(&Table::from([("x-stream-filter", "a")])));
+    publish_values(&mut rig, 1, "b b");
+    assert!(reader.next(rig.queue.stream().unwrap()).is_none());
+    publish_values(&mut rig, 2, "b b a b b b b b");
+    assert_eq!(offsets(&rig), (4, 10));
+    assert_eq!(places_of(&mut reader, rig.queue.stream().unwrap()), [4, 5, 6, 7, 8, 9]);
 }
 
 /// The counts of a declaration are 0, and nothing is taken or purged.
