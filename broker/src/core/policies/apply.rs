@@ -67,19 +67,23 @@ impl Core {
                 exchange.alternate = exchange.declared_alternate.clone().or(by_policy);
             }
         }
+        let mut have_other_timeout = false;
         for key in queues {
-            self.apply_to_queue(key);
+            have_other_timeout |= self.apply_to_queue(key);
+        }
+        if have_other_timeout {
+            self.watch_all_deliveries();
         }
         self.run();
     }
 
     /// What changes holds at once for limits and dead letters. Messages keep their deadlines, and the time without use
-    /// begins anew.
-    fn apply_to_queue(&mut self, key: QueueKey) {
-        let Some(queue) = self.topology.queues.get(key) else { return };
+    /// begins anew. Returns whether deliveries may stay unacked for another time.
+    fn apply_to_queue(&mut self, key: QueueKey) -> bool {
+        let Some(queue) = self.topology.queues.get(key) else { return false };
         let applied = self.policy_of_queue(queue.vhost, &queue.name, queue.declared.fixed.kind);
         let Some(queue) = self.topology.queues.get_mut(key).filter(|queue| queue.policy != applied) else {
-            return;
+            return false;
         };
         let terms = queue.declared.terms(self.config.line, &applied.options);
         queue.policy = applied;
@@ -91,8 +95,6 @@ impl Core {
         self.bury(key, &mut dead);
         self.watch_messages(key);
         self.use_queue(key);
-        if has_other_timeout {
-            self.watch_all_deliveries();
-        }
+        has_other_timeout
     }
 }
