@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     ChannelAt, Core, Outgoing,
-    delivery_timeout::timeout,
+    delivery_timeout::{timeout, watch},
     keys::{ConsumerKey, QueueKey},
     message::Message,
     output::Output,
@@ -131,13 +131,9 @@ impl Core {
             queue.roster.block(consumer_key);
         }
         let is_reached = channel.shared.is_reached();
-        let timeout = timeout(self.rules, queue.queue.settings(), Some(consumer), channel.consumer_timeout);
-        // The earliest is the first one, unless timeouts differ.
-        if timeout.is_some_and(|timeout| {
-            let due = self.now.after_millis(timeout);
-            channel.watched.is_none_or(|set| due < set)
-        }) {
-            self.watch_delivery(at, timeout);
+        let usual = channel.consumer_timeout;
+        if let Some(timeout) = timeout(self.rules, queue.queue.settings(), Some(consumer), usual) {
+            watch(&mut self.timers, at, channel, self.now.after_millis(timeout));
         }
         if is_throttled {
             self.review_connection(at.connection);

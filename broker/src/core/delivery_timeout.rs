@@ -1,15 +1,17 @@
 //! How long a delivery may stay unacked, and what happens then.
 
+use std::collections::BTreeSet;
+
 use super::{
     ChannelAt, Core,
     error::Close,
     keys::{ConsumerKey, QueueKey},
     line::Rules,
     queue::{Return, Stored},
-    session::{Consumer, Ending},
+    session::{Channel, Consumer, Ending},
     settings::{QueueKind, QueueSettings},
     time::Time,
-    timers::Timer,
+    timers::{Timer, Timers},
 };
 
 /// Returns how long a delivery may stay unacked, in milliseconds; `usual` is what holds where nothing else is said.
@@ -30,18 +32,16 @@ pub(super) fn timeout(
     consumer.and_then(|consumer| consumer.timeout).or(settings.consumer_timeout).or(usual)
 }
 
-impl Core {
-    /// Sets the timer for a delivery, if none is set for an earlier time.
-    pub(super) fn watch_delivery(&mut self, at: ChannelAt, timeout: Option<u64>) {
-        let Some(timeout) = timeout else { return };
-        let due = self.now.after_millis(timeout);
-        let Ok(channel) = self.channel(at) else { return };
-        if channel.watched.is_none_or(|set| due < set) {
-            channel.watched = Some(due);
-            self.timers.set(due, Timer::Unacked(at.connection, at.number));
-        }
+/// Sets the timer for a delivery of a channel, unless one is set for an earlier time: that of the first one, if all have
+/// the same timeout.
+pub(super) fn watch(timers: &mut Timers, at: ChannelAt, channel: &mut Channel, due: Time) {
+    if channel.watched.is_none_or(|set| due < set) {
+        channel.watched = Some(due);
+        timers.set(due, Timer::Unacked(at.connection, at.number));
     }
+}
 
+impl Core {
     /// The time within which deliveries of a queue have to be acked has changed.
     pub(super) fn watch_all_deliveries(&mut self) {
         let all: Vec<ChannelAt> = self
@@ -60,34 +60,45 @@ impl Core {
     pub(super) fn unacked_too_long(&mut self, at: ChannelAt) {
         let now = self.now;
         let Ok(channel) = self.channel(at) else { return };
-        if channel.watched.is_some_and(|set| set > now) {
-            return;
+        if channel.watched.take_if(|set| *set <= now).is_some() {
+            self.look_at_unacked(at);
         }
-        channel.watched = None;
-        self.look_at_unacked(at);
+    }
+
+    /// Deliveries of a channel are unacked again.
+    pub(super) fn watch_again(&mut self, at: ChannelAt) {
+        // A queue that takes late messages back does not know of acks that wait for a commit.
+        if !self.rules.timeout_returns
+            && let Some((due, _)) = self.oldest_due(at)
+        {
+            self.watch_until(at, due.max(self.now));
+        }
     }
 
     fn look_at_unacked(&mut self, at: ChannelAt) {
         if self.rules.timeout_returns {
             return self.return_late(at);
         }
-        let now = self.now;
-        let Ok(channel) = self.channel(at) else { return };
-        if channel.ending != Ending::No {
-            return;
+        match self.oldest_due(at) {
+            Some((due, _)) if due > self.now => self.watch_until(at, due),
+            Some((_, timeout)) => self.close_late(at, &timeout.to_string()),
+            None => {}
         }
-        // Only the oldest is looked at.
-        let (usual, Some(oldest)) = (channel.consumer_timeout, channel.unacked.first()) else { return };
+    }
+
+    /// Returns until when the oldest delivery of a channel has to be acked, and the timeout. No other one is looked at.
+    fn oldest_due(&mut self, at: ChannelAt) -> Option<(Time, u64)> {
+        let channel = self.channel(at).ok().filter(|channel| channel.ending == Ending::No)?;
+        let (usual, oldest) = (channel.consumer_timeout, channel.unacked.first()?);
         let (since, queue) = (oldest.since, oldest.queue);
         let timeout = match self.topology.queues.get(queue) {
-            Some(queue) => timeout(self.rules, queue.queue.settings(), None, usual),
-            None => usual,
+            Some(queue) => timeout(self.rules, queue.queue.settings(), None, usual)?,
+            None => usual?,
         };
-        let Some(timeout) = timeout else { return };
-        let due = since.after_millis(timeout);
-        if due > now {
-            return self.watch_until(at, due);
-        }
+        Some((since.after_millis(timeout), timeout))
+    }
+
+    fn close_late(&mut self, at: ChannelAt, timeout: &str) {
         let text = format!(
             "delivery acknowledgement on channel {} timed out. Timeout value used: {timeout} ms. This timeout value \
              can be configured, see consumers doc guide to learn more",
@@ -96,15 +107,16 @@ impl Core {
         self.close_channel_with(at, Close::new(406, text));
     }
 
-    fn watch_until(&mut self, at: ChannelAt, due: Time) {
-        let Ok(channel) = self.channel(at) else { return };
-        if channel.watched.is_none_or(|set| due < set) {
-            channel.watched = Some(due);
-            self.timers.set(due, Timer::Unacked(at.connection, at.number));
+    /// Sets the timer for a delivery of a channel.
+    pub(super) fn watch_until(&mut self, at: ChannelAt, due: Time) {
+        let channels = self.connections.get_mut(at.connection).map(|connection| &mut connection.channels);
+        if let Some(channel) = channels.and_then(|channels| channels.get_mut(&at.number)) {
+            watch(&mut self.timers, at, channel, due);
         }
     }
 
-    /// From 4.3 on, quorum queues take late messages back and cancel the consumer.
+    /// From 4.3 on, quorum queues take late messages back, also those whose acks wait for a commit, and cancel the consumer.
+    /// Where that is gone, or the client cannot be told, the channel is closed.
     fn return_late(&mut self, at: ChannelAt) {
         let now = self.now;
         let Self { topology, connections, consumers, rules, .. } = self;
@@ -115,7 +127,7 @@ impl Core {
         let usual = channel.consumer_timeout;
         let mut late: Vec<(QueueKey, Option<ConsumerKey>, Stored)> = Vec::new();
         let mut next: Option<Time> = None;
-        for (_, delivered) in channel.unacked.iter_mut().filter(|(_, delivered)| delivered.stored.is_some()) {
+        for delivered in channel.held_mut().filter(|delivered| delivered.stored.is_some()) {
             let Some(queue) = topology.queues.get(delivered.queue) else { continue };
             let consumer = delivered.consumer.and_then(|key| consumers.get(key));
             let Some(timeout) = timeout(rules, queue.queue.settings(), consumer, usual) else { continue };
@@ -133,12 +145,23 @@ impl Core {
         for consumer in late.iter().filter_map(|(_, consumer, _)| *consumer) {
             self.leave_round(consumer);
         }
+        let is_told =
+            self.connections.get(at.connection).is_some_and(|connection| connection.info.cancel_notify);
+        let mut cancelled = BTreeSet::new();
+        let mut closes = false;
         for (queue, consumer, stored) in late {
             self.return_to(queue, vec![stored], Return::TimedOut);
-            if let Some(consumer) = consumer.filter(|consumer| self.consumers.contains_key(*consumer)) {
-                self.cancel_by_broker(consumer);
-                self.consumer_left(queue);
+            match consumer.filter(|consumer| is_told && self.consumers.contains_key(*consumer)) {
+                Some(consumer) => {
+                    cancelled.insert(consumer);
+                    self.cancel_by_broker(consumer);
+                    self.consumer_left(queue);
+                }
+                None => closes |= consumer.is_none_or(|consumer| !cancelled.contains(&consumer)),
             }
+        }
+        if closes {
+            self.close_late(at, "-1");
         }
     }
 }

@@ -70,7 +70,9 @@ impl Core {
         if !get.no_ack {
             let delivered = Delivered { queue: key, consumer: None, stored: Some(stored), since: now };
             channel.unacked.push(delivery_tag, delivered);
-            self.watch_delivery(at, timeout);
+            if let Some(timeout) = timeout {
+                self.watch_until(at, now.after_millis(timeout));
+            }
         }
         self.send(at, Output::GetOk { delivery_tag, redelivered, message_count, properties, message });
         Ok(None)

@@ -101,6 +101,7 @@ impl Core {
         let transaction = self.take_transaction(at)?;
         let channel = self.channel(at)?;
         channel.unacked.put_back(transaction.settled.into_iter().flat_map(|(_, taken)| taken));
+        self.watch_again(at);
         Ok(Some(AMQPClass::Tx(tx::AMQPMethod::RollbackOk(tx::RollbackOk {}))))
     }
 

@@ -60,9 +60,7 @@ fn topic_permissions() {
 /// broker.md 15: the oldest delivery that is not acked in time closes its channel, until 4.2.
 #[test]
 fn a_delivery_that_is_not_acked_in_time() {
-    let timed_out = "close 406 PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value \
-                     used: 1800000 ms. This timeout value can be configured, see consumers doc guide to learn more \
-                     at 0 0";
+    let timed_out = timed_out("1800000");
     let mut old = rig(Line::V4_0);
     old.check(&[
         ("a1 declare q", &["a1 declared q 0 0"]),
@@ -78,20 +76,87 @@ fn a_delivery_that_is_not_acked_in_time() {
         ("b1 close_ok", &[]),
         ("a1 get q", &["a1 got 1 y again, 0 left"]),
     ]);
-    let mut new = rig(Line::V4_3);
-    new.check(&[
+}
+
+/// Asked of 4.3.6: quorum queues take late messages back and cancel the consumer; classic queues do not.
+#[test]
+fn a_quorum_queue_takes_late_messages_back() {
+    let mut rig = rig(Line::V4_3);
+    rig.check(&[
         ("a1 declare q", &["a1 declared q 0 0"]),
         ("a1 declare u durable x-queue-type=Squorum", &["a1 declared u 0 0"]),
         ("a1 publish - q x", &[]),
         ("a1 publish - u y", &[]),
         ("b1 get q", &["b1 got 1 x, 0 left"]),
-        ("b1 get u", &["b1 got 2 y, 0 left"]),
-        ("advance 1800000", &[]),
+        ("b1 consume u c", &["b1 consuming c", "b1 deliver c 2 y"]),
+        ("advance 1799999", &[]),
+        ("advance 1", &["b1 cancel c"]),
         ("a1 get q", &["a1 empty"]),
         ("a1 declare u passive", &["a1 declared u 1 0"]),
         // The tags stay known.
         ("b1 ack 2 multiple", &[]),
+        ("a1 declare u passive", &["a1 declared u 1 0"]),
     ]);
+}
+
+/// Asked of 4.3.6: an ack that waits for a commit is none for the queue.
+#[test]
+fn a_late_message_of_a_transaction_comes_back() {
+    let mut rig = rig(Line::V4_3);
+    rig.prepare(&["a1 declare u durable x-queue-type=Squorum", "a1 publish - u y", "b1 tx"]);
+    rig.check(&[
+        ("b1 consume u c", &["b1 consuming c", "b1 deliver c 1 y"]),
+        ("b1 ack 1", &[]),
+        ("advance 1800000", &["b1 cancel c"]),
+        ("b1 commit", &["b1 ok"]),
+        ("a1 get u", &["a1 got 1 y [x-acquired-count:1] again, 0 left"]),
+    ]);
+}
+
+/// Asked of 4.3.6: without a consumer that can be cancelled, the channel is closed. The value is not told.
+#[test]
+fn a_late_message_without_a_consumer_closes_the_channel() {
+    let timed_out = timed_out("-1");
+    for (at, taken) in
+        [("b1", vec!["get u"]), ("b1", vec!["consume u c", "cancel c"]), ("z1", vec!["consume u c"])]
+    {
+        let mut rig = rig(Line::V4_3);
+        rig.prepare(&["a1 declare u durable x-queue-type=Squorum", "a1 publish - u y"]);
+        for operation in taken {
+            rig.prepare(&[&format!("{at} {operation}")]);
+        }
+        rig.check(&[
+            ("advance 1800000", &[&format!("{at} {timed_out}")]),
+            ("a1 get u", &["a1 got 1 y [x-acquired-count:1] again, 0 left"]),
+            (&format!("{at} close_ok"), &[]),
+            ("a1 get u", &["a1 empty"]),
+        ]);
+        rig.core.check_invariants();
+    }
+}
+
+/// Up to 4.0, what a rollback makes unacked again may be too old already, when its timer is gone.
+#[test]
+fn a_rollback_brings_the_timeout_back() {
+    let timed_out = timed_out("1800000");
+    for (wait, then) in [("advance 1800000", &[][..]), ("advance 1000000", &["advance 799999"][..])] {
+        let mut rig = rig(Line::V4_0);
+        rig.prepare(&["a1 declare q", "a1 publish - q x", "b1 tx"]);
+        rig.check(&[("b1 get q", &["b1 got 1 x, 0 left"]), ("b1 ack 1", &[]), (wait, &[])]);
+        let closed = format!("b1 {timed_out}");
+        if then.is_empty() {
+            rig.check(&[("b1 rollback", &["b1 ok", &closed])]);
+        } else {
+            rig.check(&[("b1 rollback", &["b1 ok"]), (then[0], &[]), ("advance 1", &[&closed])]);
+        }
+    }
+}
+
+fn timed_out(value: &str) -> String {
+    format!(
+        "close 406 PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: {value} ms. \
+         This timeout value can be configured, see consumers doc guide to learn more at 0 0"
+    )
 }
 
 /// A restart keeps durable entities and persistent messages; what was unacked comes back as redelivered.
