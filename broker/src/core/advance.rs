@@ -35,7 +35,7 @@ impl Core {
             match timer {
                 Timer::Messages(key) => queue(key).is_some_and(|queue| queue.timer == Some(at)),
                 Timer::Idle(key) => queue(key).is_some_and(|queue| queue.idle_timer == Some(at)),
-                Timer::DeadLetters(key) => queue(key).is_some_and(|queue| !queue.kept.is_empty()),
+                Timer::DeadLetters(key) => queue(key).is_some_and(|queue| queue.kept_timer == Some(at)),
                 Timer::Delayed => delayed.holds_until(at),
                 Timer::Unacked(connection, number) => connections
                     .get(connection)

@@ -84,14 +84,19 @@ impl Core {
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
         queue.queue.keep(&kept.dead.stored);
         queue.kept.push_back(kept);
-        if queue.kept.len() == 1 {
+        if queue.kept_timer.is_none() {
+            queue.kept_timer = Some(retry);
             self.timers.set(retry, Timer::DeadLetters(key));
         }
     }
 
     /// The timer of dead letters that were not taken.
     pub(super) fn retry_dead_letters(&mut self, key: QueueKey) {
+        let now = self.now;
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
+        if queue.kept_timer.take_if(|set| *set <= now).is_none() {
+            return;
+        }
         for kept in std::mem::take(&mut queue.kept) {
             if let Some(queue) = self.topology.queues.get_mut(key) {
                 queue.queue.release(&kept.dead.stored);

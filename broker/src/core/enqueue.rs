@@ -61,11 +61,14 @@ impl Core {
 
     /// The timer of a queue's messages.
     pub(super) fn expire_messages(&mut self, key: QueueKey) {
+        let now = self.now;
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
-        queue.timer = None;
+        if queue.timer.take_if(|set| *set <= now).is_none() {
+            return;
+        }
         let mut dead = Vec::new();
-        queue.queue.end_delays(self.now);
-        queue.queue.expire(self.now, &mut dead);
+        queue.queue.end_delays(now);
+        queue.queue.expire(now, &mut dead);
         self.bury(key, &mut dead);
         self.watch_messages(key);
         self.make_due(key);

@@ -114,13 +114,13 @@ impl Core {
 
     /// The timer of `x-expires`.
     pub(super) fn expire_queue(&mut self, key: QueueKey) {
+        let now = self.now;
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
-        if queue.idle_timer.is_some_and(|set| set > self.now) {
+        if queue.idle_timer.take_if(|set| *set <= now).is_none() {
             return;
         }
-        queue.idle_timer = None;
         match queue.idle_until {
-            Some(until) if until <= self.now => {
+            Some(until) if until <= now => {
                 self.remove_queue(key);
             }
             Some(until) => {

@@ -227,6 +227,7 @@ impl Core {
             declared: checked,
             policy,
             kept: VecDeque::new(),
+            kept_timer: None,
             timer: None,
             is_due: false,
             _counted: counted,

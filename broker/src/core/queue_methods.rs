@@ -36,6 +36,7 @@ impl Core {
             for kept in std::mem::take(&mut queue.kept) {
                 queue.queue.release(&kept.dead.stored);
             }
+            queue.kept_timer = None;
         }
         let message_count = purged as u32;
         unless(purge.nowait, || purge_ok(message_count))

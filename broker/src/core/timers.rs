@@ -50,10 +50,15 @@ impl Timers {
         self.heap.len() > self.many
     }
 
-    /// Gives up the timers that are no longer right.
+    /// Gives up the timers that are no longer right, and those that are there twice: one may be replaced by an earlier one,
+    /// and be set again when that has come.
     pub(crate) fn retain(&mut self, is_right: impl Fn(Time, Timer) -> bool) {
-        self.heap.retain(|Reverse((at, _, timer))| is_right(*at, *timer));
-        self.heap.shrink_to(FEW);
+        let mut timers = std::mem::take(&mut self.heap).into_vec();
+        timers.retain(|Reverse((at, _, timer))| is_right(*at, *timer));
+        timers.sort_unstable_by_key(|Reverse((at, set, timer))| (*at, *timer, *set));
+        timers.dedup_by_key(|Reverse((at, _, timer))| (*at, *timer));
+        timers.shrink_to(FEW);
+        self.heap = timers.into();
         self.many = FEW.max(2 * self.heap.len());
     }
 
@@ -104,5 +109,20 @@ mod tests {
             timers.set(Time::ZERO, Timer::Delayed);
         }
         assert_eq!(timers.len(), 2 * (FEW - 1) + 1);
+    }
+
+    /// The order of those of one time stays, by when each was set first.
+    #[test]
+    fn those_that_are_there_twice_are_given_up() {
+        let mut timers = Timers::default();
+        let channel = |number| Timer::Unacked(ConnectionId::default(), number);
+        for number in [2, 1, 2, 3, 1] {
+            timers.set(Time::from_millis(5), channel(number));
+        }
+        timers.set(Time::from_millis(6), channel(2));
+        timers.retain(|_, _| true);
+        let due = std::iter::from_fn(|| timers.due(Time::from_millis(6)));
+        let due: Vec<_> = due.map(|(at, timer)| (at.as_millis(), timer)).collect();
+        assert_eq!(due, [(5, channel(2)), (5, channel(1)), (5, channel(3)), (6, channel(2))]);
     }
 }

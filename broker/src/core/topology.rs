@@ -84,6 +84,8 @@ pub(crate) struct QueueRecord {
     pub(crate) dead_letter: Option<DeadLetterTo>,
     /// Dead messages that stay until their dead letters are taken.
     pub(crate) kept: VecDeque<KeptDead>,
+    /// When these are tried again.
+    pub(crate) kept_timer: Option<Time>,
     /// When its messages are looked at next.
     pub(crate) timer: Option<Time>,
     /// It is in the list of queues to deliver from.

@@ -1,7 +1,7 @@
 //! Order, requeue, counts, length limits and times to live: broker.md 5, 8 and 9.
 
 use super::rig::{Rig, check_all};
-use crate::core::Line;
+use crate::core::{CoreConfig, Line};
 
 /// broker.md 5: a classic queue puts each message back at its own place.
 #[test]
@@ -250,4 +250,24 @@ fn priorities() {
         ("a1 get q", &["a1 got 5 1, 2 left"]),
         ("a1 get q", &["a1 got 6 none, 1 left"]),
     ]);
+}
+
+/// Messages that expire before one that is there already replace its timer, which is set again after each of them.
+#[test]
+fn timers_do_not_pile_up() {
+    let mut rig = Rig::with(CoreConfig::default());
+    rig.prepare(&["a1 declare q x-max-priority=I1", "a1 publish - q last p.expiration=3600000"]);
+    for _ in 0..3000 {
+        rig.prepare(&["a1 publish - q first p.priority=1 p.expiration=1", "advance 2"]);
+    }
+    let timers = rig.core.timers.len();
+    assert!(timers <= 1025, "{timers}");
+    rig.check(&[
+        ("a1 declare q passive", &["a1 declared q 1 0"]),
+        ("advance 3593999", &[]),
+        ("a1 declare q passive", &["a1 declared q 1 0"]),
+        ("advance 1", &[]),
+        ("a1 declare q passive", &["a1 declared q 0 0"]),
+    ]);
+    assert_eq!(rig.core.next_timer(), None);
 }

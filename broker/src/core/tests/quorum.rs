@@ -445,3 +445,31 @@ fn at_least_once_tries_again() {
         ]);
     }
 }
+
+/// From 4.3 on, a purge takes what is kept. The time of what is kept later begins with that.
+#[test]
+fn what_is_kept_after_a_purge_has_its_own_time() {
+    let mut rig = Rig::with(CoreConfig { line: Line::V4_3, consumer_timeout: None, ..CoreConfig::default() });
+    rig.prepare(&[
+        "a1 declare q durable x-queue-type=Squorum x-overflow=Sreject-publish x-dead-letter-strategy=Sat-least-once \
+         x-dead-letter-exchange=S x-dead-letter-routing-key=Sdead",
+        "a1 publish - q m",
+        "b1 get q",
+        "b1 reject 1",
+        "advance 100000",
+    ]);
+    rig.check(&[("a1 purge q", &["a1 purged 1"])]);
+    rig.prepare(&[
+        "a1 publish - q n",
+        "b1 get q",
+        "b1 reject 2",
+        "a1 declare dead durable",
+        "advance 179999",
+    ]);
+    rig.check(&[
+        ("a1 get dead", &["a1 empty"]),
+        ("advance 1", &[]),
+        ("a1 get dead", &["a1 got 1 n [..] again, 0 left"]),
+    ]);
+    assert_eq!(rig.core.next_timer(), None);
+}
