@@ -298,15 +298,14 @@ impl Core {
             return 0;
         };
         let consumers: Vec<_> = queue.roster.iter().collect();
-        for consumer in &consumers {
-            self.leave_round(*consumer);
-            self.cancel_by_broker(*consumer);
-        }
-        if !consumers.is_empty() {
+        let count = consumers.len();
+        self.leave_rounds(consumers.iter().copied());
+        self.cancel_all(consumers);
+        if count > 0 {
             self.consumer_left(key);
         }
         self.run();
-        consumers.len()
+        count
     }
 
     /// Restarts the node: closes all connections with 320, and keeps what a restart leaves.

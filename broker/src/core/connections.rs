@@ -1,13 +1,13 @@
 //! Connections: opened, closed by either side, and when their sockets are full.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actix_pika_actors::wire::method::AMQPClass;
 
 use super::{
     ChannelAt, Core, Outgoing,
     error::Close,
-    keys::{ConnectionId, QueueKey},
+    keys::ConnectionId,
     output::Output,
     queue::Return,
     session::{Connection, ConnectionInfo},
@@ -59,11 +59,11 @@ impl Core {
             let text = format!("access to vhost '{}' refused for user '{}'", info.vhost, info.user);
             return Err(Close::new(530, text).at(class, method));
         }
-        let channels = BTreeMap::new();
         let connection = Connection {
             info,
             vhost,
-            channels,
+            channels: BTreeMap::new(),
+            exclusive: BTreeSet::new(),
             writable: true,
             pending: 0,
             pending_octets: 0,
@@ -111,14 +111,8 @@ impl Core {
         let ends: Vec<ChannelAt> =
             connection.channels.keys().map(|number| ChannelAt { connection: key, number: *number }).collect();
         self.end_channels(&ends, Return::ConnectionLost);
-        self.connections.remove(key);
-        let exclusive: Vec<QueueKey> = self
-            .topology
-            .queues
-            .iter()
-            .filter_map(|(queue, record)| (record.owner == Some(key)).then_some(queue))
-            .collect();
-        for queue in exclusive {
+        let Some(connection) = self.connections.remove(key) else { return };
+        for queue in connection.exclusive {
             self.remove_queue(queue);
         }
     }

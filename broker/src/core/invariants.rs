@@ -38,9 +38,14 @@ impl Core {
                 );
             }
             if let Some(owner) = queue.owner {
-                assert!(self.connections.contains_key(owner), "{name} has no owner");
+                assert!(self.connections[owner].exclusive.contains(&key), "{name} has no owner");
             }
         }
+        let exclusive = self.connections.values().flat_map(|connection| &connection.exclusive);
+        assert!(
+            exclusive.into_iter().all(|key| self.topology.queues.contains_key(*key)),
+            "an exclusive queue is gone"
+        );
         for (key, consumer) in &self.consumers {
             let channel =
                 self.connections.get(consumer.connection).and_then(|c| c.channels.get(&consumer.channel));

@@ -23,13 +23,11 @@ impl Core {
         if let Some(vhost) = self.topology.vhosts.get_mut(queue.vhost) {
             vhost.queues.remove(&queue.name);
         }
-        self.unbind_destination(queue.vhost, Destination::Queue(key));
-        let mut consumers: Vec<ConsumerKey> = queue.roster.iter().collect();
-        // A channel hears of its consumers in the order of their tags.
-        consumers.sort_by_key(|key| self.consumers.get(*key).map(|consumer| consumer.tag.clone()));
-        for consumer in consumers {
-            self.cancel_by_broker(consumer);
+        if let Some(owner) = queue.owner.and_then(|owner| self.connections.get_mut(owner)) {
+            owner.exclusive.remove(&key);
         }
+        self.unbind_destination(queue.vhost, Destination::Queue(key));
+        self.cancel_all(queue.roster.iter().collect());
         queue.queue.ready()
     }
 
@@ -42,10 +40,8 @@ impl Core {
             returned.extend(held.filter_map(|delivered| delivered.stored.take()));
         }
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
-        let mut consumers: Vec<ConsumerKey> = queue.roster.iter().collect();
-        for consumer in &consumers {
-            queue.roster.remove(*consumer);
-        }
+        let consumers: Vec<ConsumerKey> = queue.roster.iter().collect();
+        queue.roster.remove_all(|_| true);
         queue.exclusive_consumer = None;
         queue.queue.requeue(self.now, returned, Return::ConnectionLost, &mut Vec::new());
         if queue.durable {
@@ -53,13 +49,18 @@ impl Core {
         } else {
             queue.queue.purge();
         }
-        consumers.sort_by_key(|key| self.consumers.get(*key).map(|consumer| consumer.tag.clone()));
-        for consumer in consumers {
-            self.cancel_by_broker(consumer);
-        }
+        self.cancel_all(consumers);
         self.notices.retain(|notice| notice.connection != by.connection);
         self.watch_messages(key);
         self.use_queue(key);
+    }
+
+    /// Ends consumers that their queue has lost. A channel hears of its consumers in the order of their tags.
+    pub(super) fn cancel_all(&mut self, mut consumers: Vec<ConsumerKey>) {
+        consumers.sort_by_cached_key(|key| self.consumers.get(*key).map(|consumer| consumer.tag.clone()));
+        for consumer in consumers {
+            self.cancel_by_broker(consumer);
+        }
     }
 
     /// Ends a consumer whose queue is gone, and tells its client if that wants to know.

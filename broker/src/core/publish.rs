@@ -17,12 +17,10 @@ use super::{
     properties::sorted,
     session::{ChannelState, Mode, Routed, Target, Uncommitted},
     term::type_name,
-    time::Time,
+    time::{LONGEST_MILLIS, Time},
     users::Access,
 };
 
-/// The most milliseconds that an expiration or a time to live may have: ten years.
-const MAX_EXPIRY: u64 = 315_360_000_000;
 /// The largest body that can be configured.
 const MESSAGE_CEILING: u64 = 536_870_912;
 
@@ -354,7 +352,7 @@ fn read_expiration(text: &[u8]) -> Result<(), String> {
         return Err(format!("{{value_negative,-{number}}}"));
     }
     match number.parse::<u64>() {
-        Ok(millis) if millis <= MAX_EXPIRY => Ok(()),
+        Ok(millis) if millis <= LONGEST_MILLIS => Ok(()),
         _ => Err(format!("{{value_too_large,{number}}}")),
     }
 }

@@ -65,7 +65,7 @@ impl Core {
 
     /// A quorum queue counts as consumers also those that have left and hold messages, and each `basic.get` that holds one.
     fn former_consumers(&self, key: QueueKey, queue: &QueueRecord) -> u32 {
-        if !matches!(queue.queue.settings().kind, QueueKind::Quorum { .. }) {
+        if !matches!(queue.queue.settings().kind, QueueKind::Quorum { .. }) || queue.queue.unacked() == 0 {
             return 0;
         }
         let channels = self.connections.values().flat_map(|connection| connection.channels.values());
@@ -235,6 +235,11 @@ impl Core {
         let key = self.topology.queues.insert(record);
         if let Some(vhost) = self.topology.vhosts.get_mut(vhost) {
             vhost.queues.insert(name.clone(), key);
+        }
+        if declare.exclusive
+            && let Some(owner) = self.connections.get_mut(at.connection)
+        {
+            owner.exclusive.insert(key);
         }
         self.bind_to_default(vhost, key, &name);
         self.use_queue(key);

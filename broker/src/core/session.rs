@@ -1,6 +1,9 @@
 //! Connections, their channels and their consumers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use actix_pika_actors::Table;
 
@@ -36,6 +39,8 @@ pub(crate) struct Connection {
     pub(crate) info: ConnectionInfo,
     pub(crate) vhost: VhostKey,
     pub(crate) channels: BTreeMap<u16, Channel>,
+    /// Its exclusive queues, which end with it.
+    pub(crate) exclusive: BTreeSet<QueueKey>,
     /// Its socket takes what is sent.
     pub(crate) writable: bool,
     /// How many deliveries are outputs that were not taken.

@@ -13,6 +13,9 @@ use std::{ops, time::Duration};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
+/// The longest expiration or time to live in milliseconds: ten years.
+pub(crate) const LONGEST_MILLIS: u64 = 315_360_000_000;
+
 impl Time {
     /// The start of the broker.
     pub const ZERO: Self = Self(0);

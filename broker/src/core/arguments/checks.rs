@@ -5,6 +5,7 @@ use actix_pika_actors::{Table, Value};
 use crate::core::{
     Line,
     term::{print, print_typed, type_name},
+    time::LONGEST_MILLIS,
 };
 
 /// Why a value is refused.
@@ -16,9 +17,6 @@ pub(super) enum Refusal {
 }
 
 type Checked<T = ()> = Result<T, Refusal>;
-
-/// Ten years in milliseconds, the longest time.
-const LONGEST: i64 = 315_360_000_000;
 
 fn refuse<T>(reason: impl Into<String>) -> Checked<T> {
     Err(Refusal::Reason(reason.into()))
@@ -137,10 +135,10 @@ pub(super) fn not_negative(value: &Value) -> Checked<i64> {
 }
 
 fn time(millis: i64) -> Checked {
-    match millis {
-        ..0 => refuse(format!("{{value_negative,{millis}}}")),
-        0..=LONGEST => Ok(()),
-        _ => refuse(format!("{{value_too_large,{millis}}}")),
+    match u64::try_from(millis) {
+        Err(_) => refuse(format!("{{value_negative,{millis}}}")),
+        Ok(..=LONGEST_MILLIS) => Ok(()),
+        Ok(_) => refuse(format!("{{value_too_large,{millis}}}")),
     }
 }
 

@@ -18,7 +18,7 @@ use actix_pika_actors::{Table, Value};
 use self::{
     checks::{QUEUE_CHECKS, Refusal, age, bad_offset, boolean, check_queue_argument, integer, not_negative},
     keys::Keys,
-    options::QueueTerms,
+    options::{QueueTerms, count_of},
 };
 pub(crate) use self::{
     equivalence::{same_arguments, same_queue},
@@ -107,7 +107,6 @@ pub(crate) fn queue(arguments: &Table, line: Line, resource: &str) -> Result<Che
     };
     check("x-queue-type")?;
     let integer = |key: &str| arguments.get(key).and_then(Value::as_i64);
-    let positive = |key: &str| integer(key).and_then(|value| u64::try_from(value).ok());
     let kind = match arguments.get("x-queue-type").and_then(Value::as_str) {
         Some("quorum") => Kind::Quorum,
         Some("stream") => Kind::Stream,
@@ -129,7 +128,7 @@ pub(crate) fn queue(arguments: &Table, line: Line, resource: &str) -> Result<Che
     });
     if line.rules().timeout_by_queue && !line.rules().timeout_returns {
         // It has an effect without being checked.
-        options.consumer_timeout = positive("x-consumer-timeout");
+        options.consumer_timeout = arguments.get("x-consumer-timeout").and_then(count_of);
     }
     Ok(CheckedQueue { fixed, options })
 }

@@ -63,20 +63,25 @@ pub(crate) enum Kind {
     Stream,
 }
 
+/// Reads a number that is not negative.
+pub(super) fn count_of(value: &Value) -> Option<u64> {
+    u64::try_from(value.as_i64()?).ok()
+}
+
 impl QueueOptions {
     /// Reads options; `get` finds them by their names in a policy. Values of other types are none.
     pub(crate) fn read<'a>(get: impl Fn(&str) -> Option<&'a Value>) -> Self {
         let integer = |key: &str| get(key).and_then(Value::as_i64);
-        let positive = |key: &str| integer(key).and_then(|value| u64::try_from(value).ok());
+        let count = |key: &str| get(key).and_then(count_of);
         let text = |key: &str| match get(key) {
             Some(Value::LongString(text)) => Some(Name::from(&*text_of(text.as_bytes()))),
             _ => None,
         };
         Self {
-            message_ttl: positive("message-ttl"),
-            expires: positive("expires"),
-            max_length: positive("max-length"),
-            max_bytes: positive("max-length-bytes"),
+            message_ttl: count("message-ttl"),
+            expires: count("expires"),
+            max_length: count("max-length"),
+            max_bytes: count("max-length-bytes"),
             overflow: text("overflow").and_then(|text| match &*text {
                 "drop-head" => Some(Overflow::DropHead),
                 "reject-publish" => Some(Overflow::RejectPublish),
@@ -87,8 +92,8 @@ impl QueueOptions {
             dead_letter_key: text("dead-letter-routing-key"),
             delivery_limit: integer("delivery-limit"),
             max_age: text("max-age").and_then(|text| age(text.as_bytes()).ok()),
-            segment_bytes: positive("stream-max-segment-size-bytes"),
-            consumer_timeout: positive("consumer-timeout"),
+            segment_bytes: count("stream-max-segment-size-bytes"),
+            consumer_timeout: count("consumer-timeout"),
             at_least_once: text("dead-letter-strategy").map(|strategy| &*strategy == "at-least-once"),
             retry: text("delayed-retry-type").map(|kind| match &*kind {
                 "all" => RetryType::All,
@@ -96,8 +101,8 @@ impl QueueOptions {
                 "returned" => RetryType::Returned,
                 _ => RetryType::Disabled,
             }),
-            retry_min: positive("delayed-retry-min"),
-            retry_max: positive("delayed-retry-max"),
+            retry_min: count("delayed-retry-min"),
+            retry_max: count("delayed-retry-max"),
         }
     }
 
