@@ -25,27 +25,24 @@ use crate::core::Line;
 pub struct Broker {
     pub(super) shared: Arc<Shared>,
     address: Option<SocketAddr>,
-    place: Place,
+    /// That of a broker that does not run on the arbiter where it was started.
+    thread: Option<JoinHandle<()>>,
     pub(super) node: Node,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<super::tls::Tls>,
 }
 
-/// Where a broker runs.
-#[derive(Debug)]
-pub(super) enum Place {
-    Thread(JoinHandle<()>),
-    /// On the arbiter where it was started.
-    Caller,
-    Ended,
-}
-
 impl Broker {
-    pub(super) fn new(shared: Arc<Shared>, address: Option<SocketAddr>, place: Place, node: Node) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        address: Option<SocketAddr>,
+        thread: Option<JoinHandle<()>>,
+        node: Node,
+    ) -> Self {
         Self {
             shared,
             address,
-            place,
+            thread,
             node,
             #[cfg(feature = "tls")]
             tls: None,
@@ -159,13 +156,18 @@ impl Broker {
 
     /// Ends the broker.
     fn stop(&mut self) {
-        let left = self.shared.look(|state| state.left_consuming());
-        if !left.is_empty() {
-            log::warn!("the test broker ends with consumers: {}", left.join(", "));
+        match self.shared.broken() {
+            Some(broken) => log::error!("{broken}"),
+            None => {
+                let left = self.shared.look(|state| state.left_consuming());
+                if !left.is_empty() {
+                    log::warn!("the test broker ends with consumers: {}", left.join(", "));
+                }
+            }
         }
         self.shared.stop.send_replace(true);
         self.node.resume();
-        if let Place::Thread(thread) = std::mem::replace(&mut self.place, Place::Ended)
+        if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
             log::error!("the thread of the test broker panicked");

@@ -50,7 +50,7 @@ impl Broker {
     /// Waits until a condition holds. It is looked at after each thing that happens. Give the wait a time limit.
     ///
     /// # Panics
-    /// If the condition calls this broker: it is to ask the state.
+    /// If the condition calls this broker: it is to ask the state. If a part of the broker panics.
     ///
     /// # Examples
     /// ```no_run
@@ -62,9 +62,14 @@ impl Broker {
         let mut happened = self.shared.watch();
         loop {
             happened.mark_unchanged();
-            if self.look(&mut condition) || happened.changed().await.is_err() {
+            if self.look(&mut condition) {
                 return;
             }
+            if let Some(broken) = self.shared.broken() {
+                panic!("{broken}");
+            }
+            // Its sender is in the broker.
+            let _ = happened.changed().await;
         }
     }
 

@@ -2,17 +2,12 @@
 
 use std::{io, sync::Arc};
 
-use actix::prelude::*;
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, duplex},
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
 };
 
-use super::{
-    actors::serve_stream,
-    handle::Broker,
-    shared::{PeerId, Shared, Wakers},
-};
+use super::{handle::Broker, shared::Shared, socket::Accepted};
 
 /// What a stream in memory buffers in each direction, as a socket does.
 const BUFFER: usize = 64 * 1024;
@@ -22,9 +17,8 @@ const ADDRESS: &str = "in memory";
 /// A stream whose other end a client has.
 #[derive(Debug)]
 pub(super) struct Dialled {
-    id: PeerId,
-    wakers: Wakers,
-    stream: DuplexStream,
+    pub(super) accepted: Accepted,
+    pub(super) stream: DuplexStream,
 }
 
 /// Where streams are passed to the arbiter of the broker.
@@ -74,59 +68,19 @@ impl Broker {
     /// # });
     /// ```
     pub fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
-        if let Some((id, wakers)) = self.shared.accept(ADDRESS.into()) {
-            serve_stream(&self.shared, id, wakers, Box::new(stream));
+        if let Some(accepted) = Accepted::in_memory(&self.shared, ADDRESS) {
+            accepted.serve(stream);
         }
     }
 }
 
-fn dial(shared: &Shared) -> io::Result<DuplexStream> {
+fn dial(shared: &Arc<Shared>) -> io::Result<DuplexStream> {
     let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
     if *shared.stop.borrow() {
         return Err(refused());
     }
-    let (id, wakers) = shared.accept(ADDRESS.into()).ok_or_else(refused)?;
+    let accepted = Accepted::in_memory(shared, ADDRESS).ok_or_else(refused)?;
     let (client, stream) = duplex(BUFFER);
-    match shared.dials.send(Dialled { id, wakers, stream }) {
-        Ok(()) => Ok(client),
-        Err(_) => {
-            shared.lost(id);
-            Err(refused())
-        }
-    }
-}
-
-/// Starts to serve what was dialled.
-#[derive(Debug)]
-pub(super) struct MemoryListener {
-    shared: Arc<Shared>,
-    dialled: Option<UnboundedReceiver<Dialled>>,
-}
-
-impl MemoryListener {
-    pub(super) fn new(shared: Arc<Shared>, dialled: UnboundedReceiver<Dialled>) -> Self {
-        Self { shared, dialled: Some(dialled) }
-    }
-}
-
-impl Actor for MemoryListener {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(mut dialled) = self.dialled.take() else { return };
-        let shared = Arc::clone(&self.shared);
-        let mut stopped = shared.stop.subscribe();
-        let accept = async move {
-            loop {
-                tokio::select! {
-                    biased;
-                    _ = stopped.wait_for(|stopped| *stopped) => break,
-                    Some(Dialled { id, wakers, stream }) = dialled.recv() => {
-                        serve_stream(&shared, id, wakers, Box::new(stream));
-                    }
-                }
-            }
-        };
-        ctx.spawn(accept.into_actor(self).map(|(), _, ctx| ctx.stop()));
-    }
+    shared.dials.send(Dialled { accepted, stream }).map_err(|_| refused())?;
+    Ok(client)
 }

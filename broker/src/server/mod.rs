@@ -1,7 +1,6 @@
 //! The broker around its core: sockets, the handshake, frames, heartbeats. One lock has the core and all connections;
 //! the actors read, write, and wait for the time.
 
-mod actors;
 mod admin;
 mod builder;
 mod chaos;
@@ -14,12 +13,16 @@ mod handle;
 mod handshake;
 mod in_vhost;
 mod layout;
+mod listener;
 mod look;
 mod memory;
 mod node;
+mod parts;
 mod peer;
 mod policies;
+mod port;
 mod shared;
+mod socket;
 mod start;
 #[cfg(test)]
 mod tests;

@@ -3,26 +3,18 @@
 use std::{
     convert::Infallible,
     io,
-    net::SocketAddr,
     sync::{Mutex, PoisonError, mpsc},
 };
 
-use socket2::{Domain, Socket, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{builder::StartError, handle::Broker, shared::State};
 use crate::core::Keep;
 
-/// How many connects wait to be accepted.
-const BACKLOG: i32 = 1024;
-
 /// What the thread of a broker is to do. It answers when that is done.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// To close the port, which nobody else can take meanwhile.
+    /// To close the ports, which nobody else can take meanwhile.
     Close(mpsc::Sender<io::Result<()>>),
     Listen(mpsc::Sender<io::Result<()>>),
     /// To do nothing until the other end is dropped.
@@ -52,7 +44,7 @@ impl Node {
         answer.recv().map_err(ended)?
     }
 
-    fn is_paused(&self) -> bool {
+    pub(super) fn is_paused(&self) -> bool {
         self.paused.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
@@ -61,75 +53,12 @@ impl Node {
     }
 }
 
-/// The port of a broker.
-#[derive(Debug)]
-pub(super) struct Port {
-    address: io::Result<SocketAddr>,
-    is: Listening,
-}
-
-#[derive(Debug)]
-enum Listening {
-    Open(TcpListener),
-    /// Bound, so that nobody else gets it, and without a listener, so that connects are refused.
-    Closed(Option<Socket>),
-}
-
-impl Port {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Self { address: listener.local_addr(), is: Listening::Open(listener) }
-    }
-
-    pub(super) async fn accept(&self) -> io::Result<TcpStream> {
-        match &self.is {
-            Listening::Open(listener) => Ok(listener.accept().await?.0),
-            Listening::Closed(_) => std::future::pending().await,
-        }
-    }
-
-    pub(super) fn follow(&mut self, order: Order) {
-        // Who gave the order may have gone.
-        let _ = match order {
-            Order::Close(done) => {
-                self.is = Listening::Closed(None);
-                self.is = Listening::Closed(self.bind().ok());
-                done.send(Ok(()))
-            }
-            Order::Listen(done) => done.send(self.listen()),
-            Order::Pause(begun, until) => {
-                let begins = begun.send(Ok(()));
-                let _ = until.recv();
-                begins
-            }
-        };
-    }
-
-    fn bind(&self) -> io::Result<Socket> {
-        let address = self.address.as_ref().map_err(|error| io::Error::from(error.kind()))?;
-        let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
-        // Connections to the port may still wait for their end.
-        #[cfg(unix)]
-        socket.set_reuse_address(true)?;
-        socket.bind(&(*address).into())?;
-        Ok(socket)
-    }
-
-    fn listen(&mut self) -> io::Result<()> {
-        let Listening::Closed(held) = &mut self.is else { return Ok(()) };
-        let socket = match held.take() {
-            Some(socket) => socket,
-            None => self.bind()?,
-        };
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        self.is = Listening::Open(TcpListener::from_std(socket.into())?);
-        Ok(())
-    }
-}
-
 impl Broker {
     /// Stops the node: connects are refused, connections are closed with 320 and handshakes are reset, until
     /// [`start_node`](Self::start_node). Durable entities with their persistent messages stay.
+    ///
+    /// # Panics
+    /// If a part of the broker has panicked.
     ///
     /// # Examples
     /// ```
@@ -140,12 +69,16 @@ impl Broker {
     /// broker.start_node().unwrap();
     /// assert!(std::net::TcpStream::connect(("127.0.0.1", broker.port())).is_ok());
     /// ```
+    #[track_caller]
     pub fn stop_node(&self) {
         self.close_port();
         self.shared.change(|state| state.restart(Keep::Durable));
     }
 
     /// Kills the node: as [`stop_node`](Self::stop_node), but connections are reset and told nothing.
+    ///
+    /// # Panics
+    /// If a part of the broker has panicked.
     ///
     /// # Examples
     /// ```no_run
@@ -155,6 +88,7 @@ impl Broker {
     /// broker.start_node().unwrap();
     /// # }
     /// ```
+    #[track_caller]
     pub fn kill_node(&self) {
         let reset = |state: &mut State| state.each_peer(|peer, core, now| peer.reset(core, now));
         if self.node.is_paused() {
@@ -182,14 +116,16 @@ impl Broker {
     pub fn start_node(&self) -> Result<(), StartError> {
         self.shared.change(|state| state.is_down = false);
         self.node.resume();
-        self.node
-            .order(Order::Listen)
+        self.order(Order::Listen)
             .map_err(|error| StartError::new(format!("cannot listen on port {} again", self.port()), error))
     }
 
     /// Pauses the node, as SIGSTOP does a process: its sockets stay open, and it reads, writes and accepts nothing until
     /// [`resume_node`](Self::resume_node), or until it is stopped, killed or started. One without a thread of its own
     /// ([`Builder::start_here`](crate::Builder::start_here)) cannot be paused.
+    ///
+    /// # Panics
+    /// If a part of the broker has panicked.
     ///
     /// # Examples
     /// ```
@@ -198,13 +134,12 @@ impl Broker {
     /// broker.pause_node();
     /// broker.resume_node();
     /// ```
+    #[track_caller]
     pub fn pause_node(&self) {
         let mut paused = self.node.paused.lock().unwrap_or_else(PoisonError::into_inner);
         if paused.is_none() {
             let (until, resumed) = mpsc::channel();
-            if let Err(error) = self.node.order(|begun| Order::Pause(begun, resumed)) {
-                log::error!("cannot pause: {error}");
-            }
+            self.expect("pause", self.order(|begun| Order::Pause(begun, resumed)));
             *paused = Some(until);
         }
     }
@@ -220,11 +155,26 @@ impl Broker {
         self.node.resume();
     }
 
+    #[track_caller]
     fn close_port(&self) {
         self.shared.change(|state: &mut State| state.is_down = true);
         self.node.resume();
-        if let Err(error) = self.node.order(Order::Close) {
-            log::error!("cannot close the port: {error}");
+        self.expect("close the ports", self.order(Order::Close));
+    }
+
+    /// Gives an order to the thread, if there is one. The error names the panic that has ended it.
+    fn order(&self, order: impl FnOnce(mpsc::Sender<io::Result<()>>) -> Order) -> io::Result<()> {
+        let result = self.node.order(order);
+        match self.shared.broken() {
+            Some(broken) => Err(io::Error::other(broken)),
+            None => result,
+        }
+    }
+
+    #[track_caller]
+    fn expect(&self, what: &str, result: io::Result<()>) {
+        if let Err(error) = result {
+            panic!("cannot {what}: {error}");
         }
     }
 }

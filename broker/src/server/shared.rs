@@ -1,10 +1,11 @@
 //! What all connections of a broker share: the core, behind one lock.
 
 use std::{
+    any::Any,
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     /// Wakes the listener to end.
     pub(super) stop: watch::Sender<bool>,
     pub(super) dials: Dials,
+    /// Which part has panicked, and how.
+    broken: OnceLock<String>,
 }
 
 /// What is behind the lock.
@@ -149,7 +152,22 @@ impl Shared {
             timer: Notify::new(),
             stop: watch::Sender::new(false),
             dials,
+            broken: OnceLock::new(),
         }
+    }
+
+    /// Ends the broker since a part of it has panicked.
+    pub(super) fn break_off(&self, part: &str, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+        let _ = self.broken.set(format!("{part} of the test broker panicked: {text}"));
+        self.stop.send_replace(true);
+        self.happened.send_modify(|count| *count += 1);
+    }
+
+    /// Tells how a part of the broker has panicked, if one has. The core may be in the middle of something since then.
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.broken.get().map(String::as_str)
     }
 
     /// # Panics
@@ -232,6 +250,10 @@ impl Shared {
 
     /// A socket has ended.
     pub(super) fn lost(&self, id: PeerId) {
+        // The panic may be under way yet: another one would abort the process.
+        if self.broken().is_some() {
+            return;
+        }
         self.change(|state| {
             state.with_peer(id, |peer, core, now| peer.lost(core, now));
             let Some(entry) = state.peers.remove(&id) else { return };

@@ -1,23 +1,26 @@
 //! Starts what a builder describes.
 
 use std::{
-    sync::Arc,
+    io,
+    sync::{Arc, mpsc},
     thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use actix::Actor;
-use tokio::{net::TcpListener, sync::mpsc::UnboundedReceiver};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 #[cfg(feature = "tls")]
 use super::tls::TlsSettings;
 use super::{
-    actors::{Listener, Timekeeper},
     builder::{Builder, Secret, StartError},
     clock::Clock,
-    handle::{Broker, Place},
-    memory::{Dialled, MemoryListener, dials},
-    node::Node,
+    handle::Broker,
+    listener::{Listener, Sources},
+    memory::{Dialled, dials},
+    node::{Node, Order},
+    parts::Timekeeper,
+    port::{BoundPort, Port, Security},
     shared::Shared,
 };
 use crate::core::Core;
@@ -37,35 +40,24 @@ impl Builder {
     pub fn start(self) -> Result<Broker, StartError> {
         let name = format!("{}:{}", self.address, self.port);
         let cannot = |error| StartError::new(format!("cannot listen on {name}"), error);
-        let listener = std::net::TcpListener::bind((self.address, self.port)).map_err(cannot)?;
-        listener.set_nonblocking(true).map_err(cannot)?;
-        let address = listener.local_addr().map_err(cannot)?;
-        let (shared, dialled) = self.shared(Clock::system);
-        let mut stopped = shared.stop.subscribe();
-        let (node, orders) = Node::new();
+        let port = BoundPort::bind((self.address, self.port), Security::Plain).map_err(cannot)?;
+        let address = port.address();
+        let mut ports = vec![port];
         #[cfg(feature = "tls")]
-        let (tls, tls_port) = TlsSettings::listen(self.tls.as_ref(), self.address)?;
+        let tls = TlsSettings::listen(self.tls.as_ref(), self.address)?.map(|(tls, port)| {
+            ports.push(port);
+            tls
+        });
+        let (shared, dialled) = self.shared(Clock::system);
+        let (node, orders) = Node::new();
         let of_thread = Arc::clone(&shared);
-        let run = move || {
-            actix_rt::System::new().block_on(async move {
-                match TcpListener::from_std(listener) {
-                    Ok(socket) => {
-                        Timekeeper(Arc::clone(&of_thread)).start();
-                        MemoryListener::new(Arc::clone(&of_thread), dialled).start();
-                        #[cfg(feature = "tls")]
-                        tls_port.into_iter().for_each(|port| port.serve(&of_thread));
-                        Listener::new(of_thread, socket, orders).start();
-                        let _ = stopped.wait_for(|stopped| *stopped).await;
-                    }
-                    Err(error) => log::error!("cannot listen: {error}"),
-                }
-            });
-        };
+        let (served, is_served) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("actix-pika-broker".into())
-            .spawn(run)
+            .spawn(move || run(of_thread, ports, orders, dialled, &served))
             .map_err(|error| StartError::new("cannot start a thread", error))?;
-        let broker = Broker::new(shared, Some(address), Place::Thread(thread), node);
+        is_served.recv().unwrap_or_else(|_| Err(io::Error::other("its thread panicked"))).map_err(cannot)?;
+        let broker = Broker::new(shared, Some(address), Some(thread), node);
         #[cfg(feature = "tls")]
         let broker = broker.with_tls(tls);
         Ok(broker)
@@ -93,9 +85,10 @@ impl Builder {
     /// ```
     pub fn start_here(self) -> Broker {
         let (shared, dialled) = self.shared(Clock::of_runtime);
-        Timekeeper(Arc::clone(&shared)).start();
-        MemoryListener::new(Arc::clone(&shared), dialled).start();
-        Broker::new(shared, None, Place::Caller, Node::default())
+        // Nobody gives orders to the thread of the caller.
+        let orders = unbounded_channel().1;
+        start_parts(&shared, Sources { ports: Vec::new(), orders, dialled });
+        Broker::new(shared, None, None, Node::default())
     }
 
     fn shared(&self, running: impl FnOnce() -> Clock) -> (Arc<Shared>, UnboundedReceiver<Dialled>) {
@@ -121,4 +114,34 @@ impl Builder {
         let (dials, dialled) = dials();
         (Arc::new(Shared::new(core, clock, dials)), dialled)
     }
+}
+
+/// What the thread of a broker does. It says when it serves, or why it cannot.
+fn run(
+    shared: Arc<Shared>,
+    ports: Vec<BoundPort>,
+    orders: UnboundedReceiver<Order>,
+    dialled: UnboundedReceiver<Dialled>,
+    served: &mpsc::Sender<io::Result<()>>,
+) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(served.send(Err(error))),
+    };
+    let mut stopped = shared.stop.subscribe();
+    actix_rt::System::with_tokio_rt(|| runtime).block_on(async move {
+        let ports: io::Result<Vec<Port>> = ports.into_iter().map(BoundPort::register).collect();
+        let ports = match ports {
+            Ok(ports) => ports,
+            Err(error) => return drop(served.send(Err(error))),
+        };
+        start_parts(&shared, Sources { ports, orders, dialled });
+        let _ = served.send(Ok(()));
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    });
+}
+
+fn start_parts(shared: &Arc<Shared>, sources: Sources) {
+    Timekeeper(Arc::clone(shared)).start();
+    Listener::new(Arc::clone(shared), sources).start();
 }

@@ -184,7 +184,9 @@ impl Chaos {
 
 impl Drop for Chaos {
     fn drop(&mut self) {
-        self.shared.change(State::end_chaos);
+        if self.shared.broken().is_none() {
+            self.shared.change(State::end_chaos);
+        }
         if thread::panicking() {
             // Not by a macro of printing: tests capture that.
             let _ = writeln!(std::io::stderr(), "{self:?}");

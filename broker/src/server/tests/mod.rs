@@ -3,5 +3,6 @@
 mod faults;
 mod hostile;
 mod one_change;
+mod parts;
 mod rig;
 mod settings;

@@ -2,9 +2,9 @@
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 mod certificates;
+mod handshake;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 mod identity;
-mod listener;
 #[cfg(all(test, feature = "tls-ring"))]
 mod tests;
 
@@ -17,7 +17,7 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 pub use self::certificates::ClientCertificate;
-use self::listener::TlsPort;
+pub(super) use self::handshake::shake_hands;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 use self::{
     certificates::Authority,
@@ -26,6 +26,7 @@ use self::{
 use super::{
     builder::{Builder, StartError},
     handle::Broker,
+    port::{BoundPort, Security},
 };
 
 /// What a builder says of TLS.
@@ -55,27 +56,26 @@ impl TlsSettings {
     pub(super) fn listen(
         settings: Option<&Self>,
         address: IpAddr,
-    ) -> Result<(Option<Tls>, Option<TlsPort>), StartError> {
-        let Some(settings) = settings else { return Ok((None, None)) };
+    ) -> Result<Option<(Tls, BoundPort)>, StartError> {
+        let Some(settings) = settings else { return Ok(None) };
         let cannot =
             |error| StartError::new(format!("cannot listen on {address}:{} for TLS", settings.port), error);
-        let listener = std::net::TcpListener::bind((address, settings.port)).map_err(cannot)?;
-        listener.set_nonblocking(true).map_err(cannot)?;
-        let bound = listener.local_addr().map_err(cannot)?;
         #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
         let Made { config, authority, client } = settings.make(address)?;
         #[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))]
         let config = settings.config.clone().ok_or_else(|| {
             StartError::new("TLS without Builder::tls_config", std::io::ErrorKind::InvalidInput.into())
         })?;
+        let security = Security::Tls(TlsAcceptor::from(config));
+        let port = BoundPort::bind((address, settings.port), security).map_err(cannot)?;
         let tls = Tls {
-            address: bound,
+            address: port.address(),
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             authority,
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             client,
         };
-        Ok((Some(tls), Some(TlsPort::new(listener, TlsAcceptor::from(config)))))
+        Ok(Some((tls, port)))
     }
 }
 
