@@ -19,6 +19,7 @@
 //! | Dead letters | `x-death` by line, cycles, `x-delivery-limit`, delayed retries of 4.3, `x-dead-letter-strategy: at-least-once` | | what was not taken is tried again after exactly 3 minutes; where one message leads to more than 20,000 dead letters at once, as in a cycle that RabbitMQ does not see and goes on with for ever, further ones are dropped |
 //! | Streams | offsets by first, last, next, number, time; `x-max-age`, `x-max-length-bytes`; filters | the stream protocol, super streams | a chunk is what arrives in one millisecond |
 //! | Consumers | prefetch of consumer and channel, priorities, single active, exclusive, cancel by the broker, direct reply-to | `basic.credit` of 3.x: 503, as in 4.x | |
+//! | Headers | all types, in RabbitMQ's order by line | | those that nest more than 256 deep close the connection with 541 |
 //! | Confirms | merged as RabbitMQ merges them | | in the order of the publishes, since nothing is written to a disk |
 //! | Transactions | commit, rollback, `partial tx completion` | | a commit is one step for all queues |
 //! | Delivery timeout | closes the channel, or from 4.3 on cancels the consumer of a quorum queue and returns its late messages; `x-consumer-timeout` and policies by line | | at the deadline, not at the next check within a minute |

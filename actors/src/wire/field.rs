@@ -1,7 +1,7 @@
 //! Encoding and decoding of field tables and field values.
 //!
-//! Both directions recurse into nested values and stop at [`MAX_DEPTH`]. The decoder copies the table once
-//! and makes every string a view of that copy: a length that a peer claims is never allocated, and a table
+//! Both directions recurse into nested values and stop at [`MAX_DEPTH`], or at the depth that is left. The decoder copies
+//! the table once and makes every string a view of that copy: a length that a peer claims is never allocated, and a table
 //! that is kept does not keep the read buffer alive.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,13 +20,13 @@ use super::{
 /// # Errors
 /// [`EncodeError`] for the first entry that is too long, too deep or not a finite number.
 pub fn check_table(table: &Table) -> Result<(), EncodeError> {
-    check_entries(table, 0)?;
+    check_entries(table, MAX_DEPTH)?;
     if u32::try_from(table_len(table)).is_err() { Err(EncodeError::Size) } else { Ok(()) }
 }
 
 /// Returns the length of an encoded table, with the four octets of length in front.
 pub fn table_len(table: &Table) -> usize {
-    len_of_table(table, 0)
+    len_of_table(table, MAX_DEPTH)
 }
 
 /// Checks a table and appends it to `buf`, with its length in front. On an error `buf` is left unchanged.
@@ -45,7 +45,7 @@ pub fn encode_table(buf: &mut BytesMut, table: &Table) -> Result<(), EncodeError
 /// An unchecked table is still encoded as valid bytes: long keys are truncated, and values that nest too deep
 /// become void.
 pub(super) fn put_table(buf: &mut BytesMut, table: &Table) {
-    put_entries(table, buf, 0);
+    put_entries(table, buf, MAX_DEPTH);
 }
 
 /// Decodes the table at the front of `bytes` and returns it with the number of bytes it takes.
@@ -53,41 +53,60 @@ pub(super) fn put_table(buf: &mut BytesMut, table: &Table) {
 /// # Errors
 /// [`Fault`] with 502 for wrong lengths, unknown types, or containers that nest more than [`MAX_DEPTH`] deep.
 pub fn decode_table(bytes: &[u8]) -> Result<(Table, usize), Fault> {
+    decode_within(bytes, MAX_DEPTH)
+}
+
+/// As [`decode_table`] with containers that nest up to `depth` deep, as brokers allow.
+///
+/// # Errors
+/// Those of [`decode_table`].
+#[cfg(feature = "unstable-wire")]
+pub fn decode_table_within(bytes: &[u8], depth: usize) -> Result<(Table, usize), Fault> {
+    decode_within(bytes, depth)
+}
+
+/// Appends a table as it is, with values that nest up to `depth` deep. Deeper ones become void.
+#[cfg(feature = "unstable-wire")]
+pub fn put_table_within(buf: &mut BytesMut, table: &Table, depth: usize) {
+    put_entries(table, buf, depth);
+}
+
+fn decode_within(bytes: &[u8], depth: usize) -> Result<(Table, usize), Fault> {
     let body = Cursor::new(bytes).longstr().ok_or_else(table_cut_short)?;
-    let table = table_of(&Bytes::copy_from_slice(body), 0)?;
+    let table = table_of(&Bytes::copy_from_slice(body), depth)?;
     Ok((table, 4 + body.len()))
 }
 
-fn check_entries(table: &Table, depth: usize) -> Result<(), EncodeError> {
+fn check_entries(table: &Table, left: usize) -> Result<(), EncodeError> {
     for (key, value) in table.iter() {
         if key.len() > 255 {
             return Err(EncodeError::LongKey { len: key.len() }.under(key));
         }
-        check_value(value, depth).map_err(|error| error.under(key))?;
+        check_value(value, left).map_err(|error| error.under(key))?;
     }
     Ok(())
 }
 
-fn check_value(value: &Value, depth: usize) -> Result<(), EncodeError> {
+fn check_value(value: &Value, left: usize) -> Result<(), EncodeError> {
     match value {
         Value::Float(value) if !value.is_finite() => Err(EncodeError::NotFinite),
         Value::Double(value) if !value.is_finite() => Err(EncodeError::NotFinite),
         Value::Timestamp(BEFORE_EPOCH) => Err(EncodeError::BeforeEpoch),
-        Value::Array(_) | Value::Table(_) if depth >= MAX_DEPTH => Err(EncodeError::Depth),
+        Value::Array(_) | Value::Table(_) if left == 0 => Err(EncodeError::Depth),
         Value::Array(values) => {
             let mut values = values.iter().enumerate();
-            values.try_for_each(|(at, value)| check_value(value, depth + 1).map_err(|error| error.at(at)))
+            values.try_for_each(|(at, value)| check_value(value, left - 1).map_err(|error| error.at(at)))
         }
-        Value::Table(table) => check_entries(table, depth + 1),
+        Value::Table(table) => check_entries(table, left - 1),
         _ => Ok(()),
     }
 }
 
-fn len_of_table(table: &Table, depth: usize) -> usize {
-    4 + table.iter().map(|(key, value)| 1 + key.len().min(255) + value_len(value, depth)).sum::<usize>()
+fn len_of_table(table: &Table, left: usize) -> usize {
+    4 + table.iter().map(|(key, value)| 1 + key.len().min(255) + value_len(value, left)).sum::<usize>()
 }
 
-fn value_len(value: &Value, depth: usize) -> usize {
+fn value_len(value: &Value, left: usize) -> usize {
     1 + match value {
         Value::Boolean(_) | Value::ShortShortInt(_) | Value::ShortShortUint(_) => 1,
         Value::ShortInt(_) | Value::ShortUint(_) => 2,
@@ -96,26 +115,26 @@ fn value_len(value: &Value, depth: usize) -> usize {
         Value::LongLongInt(_) | Value::Double(_) | Value::Timestamp(_) => 8,
         Value::LongString(text) => 4 + text.len(),
         Value::ByteArray(bytes) => 4 + bytes.len(),
-        Value::Array(_) | Value::Table(_) if depth >= MAX_DEPTH => 0,
-        Value::Array(values) => 4 + values.iter().map(|value| value_len(value, depth + 1)).sum::<usize>(),
-        Value::Table(table) => len_of_table(table, depth + 1),
+        Value::Array(_) | Value::Table(_) if left == 0 => 0,
+        Value::Array(values) => 4 + values.iter().map(|value| value_len(value, left - 1)).sum::<usize>(),
+        Value::Table(table) => len_of_table(table, left - 1),
         Value::Void => 0,
     }
 }
 
-fn put_entries(table: &Table, buf: &mut BytesMut, depth: usize) {
+fn put_entries(table: &Table, buf: &mut BytesMut, left: usize) {
     with_len(buf, |buf| {
         for (key, value) in table.iter() {
             let key = key.as_bytes();
             let key = key.get(..255).unwrap_or(key);
             buf.put_u8(key.len() as u8);
             buf.put_slice(key);
-            put_value(value, buf, depth);
+            put_value(value, buf, left);
         }
     });
 }
 
-fn put_value(value: &Value, buf: &mut BytesMut, depth: usize) {
+fn put_value(value: &Value, buf: &mut BytesMut, left: usize) {
     match value {
         Value::Boolean(value) => buf.put_slice(&[b't', u8::from(*value)]),
         Value::ShortShortInt(value) => put(buf, b'b', &value.to_be_bytes()),
@@ -134,14 +153,14 @@ fn put_value(value: &Value, buf: &mut BytesMut, depth: usize) {
         Value::LongString(text) => put_long(buf, b'S', text.as_bytes()),
         Value::ByteArray(bytes) => put_long(buf, b'x', bytes),
         Value::Timestamp(seconds) => put(buf, b'T', &seconds.to_be_bytes()),
-        Value::Array(_) | Value::Table(_) if depth >= MAX_DEPTH => buf.put_u8(b'V'),
+        Value::Array(_) | Value::Table(_) if left == 0 => buf.put_u8(b'V'),
         Value::Array(values) => {
             buf.put_u8(b'A');
-            with_len(buf, |buf| values.iter().for_each(|value| put_value(value, buf, depth + 1)));
+            with_len(buf, |buf| values.iter().for_each(|value| put_value(value, buf, left - 1)));
         }
         Value::Table(table) => {
             buf.put_u8(b'F');
-            put_entries(table, buf, depth + 1);
+            put_entries(table, buf, left - 1);
         }
         Value::Void => buf.put_u8(b'V'),
     }
@@ -169,27 +188,27 @@ fn with_len(buf: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
     }
 }
 
-fn table_of(body: &Bytes, depth: usize) -> Result<Table, Fault> {
+fn table_of(body: &Bytes, left: usize) -> Result<Table, Fault> {
     let mut cursor = Cursor::new(body);
     let mut table = Table::new();
     while !cursor.is_done() {
         let key = cursor.shortstr().ok_or_else(table_cut_short)?;
         let key = Text::from(body.slice_ref(key));
-        table.push(key, value_of(&mut cursor, body, depth)?);
+        table.push(key, value_of(&mut cursor, body, left)?);
     }
     Ok(table)
 }
 
-fn array_of(body: &Bytes, depth: usize) -> Result<Vec<Value>, Fault> {
+fn array_of(body: &Bytes, left: usize) -> Result<Vec<Value>, Fault> {
     let mut cursor = Cursor::new(body);
     let mut values = Vec::new();
     while !cursor.is_done() {
-        values.push(value_of(&mut cursor, body, depth)?);
+        values.push(value_of(&mut cursor, body, left)?);
     }
     Ok(values)
 }
 
-fn value_of(cursor: &mut Cursor<'_>, body: &Bytes, depth: usize) -> Result<Value, Fault> {
+fn value_of(cursor: &mut Cursor<'_>, body: &Bytes, left: usize) -> Result<Value, Fault> {
     let kind = cursor.octet().ok_or_else(table_cut_short)?;
     let value = match kind {
         b't' => cursor.octet().map(|octet| Value::Boolean(octet != 0)),
@@ -207,14 +226,14 @@ fn value_of(cursor: &mut Cursor<'_>, body: &Bytes, depth: usize) -> Result<Value
         b'x' => cursor.longstr().map(|octets| Value::ByteArray(body.slice_ref(octets))),
         b'T' => cursor.longlong().map(Value::Timestamp),
         b'A' | b'F' => {
-            if depth >= MAX_DEPTH {
+            if left == 0 {
                 return Err(too_deep());
             }
             let inner = body.slice_ref(cursor.longstr().ok_or_else(table_cut_short)?);
             return if kind == b'A' {
-                array_of(&inner, depth + 1).map(Value::Array)
+                array_of(&inner, left - 1).map(Value::Array)
             } else {
-                table_of(&inner, depth + 1).map(Value::Table)
+                table_of(&inner, left - 1).map(Value::Table)
             };
         }
         b'V' => Some(Value::Void),

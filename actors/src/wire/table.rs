@@ -160,6 +160,13 @@ impl Table {
         self.entries.is_empty()
     }
 
+    /// Creates a table of entries, which may have a key more than once.
+    #[cfg(feature = "unstable-wire")]
+    #[doc(hidden)]
+    pub fn from_entries(entries: Vec<(Text, Value)>) -> Self {
+        Self { entries }
+    }
+
     /// Appends an entry, even if the key exists already.
     pub(super) fn push(&mut self, key: Text, value: Value) {
         self.entries.push((key, value));

@@ -11,7 +11,7 @@ use super::{
     keys::{ConsumerKey, QueueKey},
     message::Message,
     output::Output,
-    properties::sorted,
+    properties::{kept, sorted},
     queue::{HandOut, Stored},
     session::{Delivered, Ending},
     settings::{QueueKind, QueueSettings},
@@ -207,12 +207,7 @@ pub(super) fn content_of(stored: &Stored, settings: &QueueSettings, by: HandOut)
     } else {
         let mut headers = message.headers().cloned().unwrap_or_default();
         if settings.line.rules().stream_drops_nested && matches!(settings.kind, QueueKind::Stream { .. }) {
-            let is_kept = |value: &Value| !matches!(value, Value::Array(_) | Value::Table(_));
-            headers = headers
-                .iter()
-                .filter(|(_, value)| is_kept(value))
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect();
+            headers = kept(&headers, |_, value| !matches!(value, Value::Array(_) | Value::Table(_)));
         }
         for (key, value) in added {
             headers.insert(key, value);

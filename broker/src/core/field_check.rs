@@ -1,7 +1,10 @@
-//! Checks field tables as RabbitMQ's parser does, to any depth, without decoding them.
+//! Checks field tables as RabbitMQ's parser does, without decoding them.
+
+use super::properties::DEPTH_MAX;
 
 /// Returns whether RabbitMQ can read a table, its length in front: all types are known, all lengths end where
-/// their container ends, and floats are finite.
+/// their container ends, and floats are finite. Those that nest too deep for this broker are taken for others that cannot
+/// be read.
 pub(crate) fn is_readable(table: &[u8]) -> bool {
     check(table).is_some()
 }
@@ -31,6 +34,9 @@ fn check(bytes: &[u8]) -> Option<()> {
         match kind {
             b'A' | b'F' => {
                 let end = container_end(bytes, &mut at)?;
+                if open.len() > DEPTH_MAX {
+                    return None;
+                }
                 open.push(Container { end, has_keys: kind == b'F' });
             }
             b'S' | b'x' => at = container_end(bytes, &mut at)?,
@@ -124,16 +130,21 @@ mod tests {
         assert!(!is_readable(&one(b'A', b"\0\0\0\x02F\0\0\0\0")));
     }
 
+    /// RabbitMQ takes deeper ones.
     #[test]
-    fn deep_tables_do_not_recurse() {
-        let mut bytes = Vec::new();
-        for level in (0..10_000u32).rev() {
-            bytes.push(b'A');
-            bytes.extend((5 * level).to_be_bytes());
-        }
-        let mut table = (2 + bytes.len() as u32).to_be_bytes().to_vec();
-        table.extend(b"\x01k");
-        table.extend(bytes);
-        assert!(is_readable(&table));
+    fn very_deep_tables_are_not_readable() {
+        let nested = |depth: usize| {
+            let mut bytes = Vec::new();
+            for level in (0..depth as u32).rev() {
+                bytes.push(b'A');
+                bytes.extend((5 * level).to_be_bytes());
+            }
+            let mut table = (2 + bytes.len() as u32).to_be_bytes().to_vec();
+            table.extend(b"\x01k");
+            table.extend(bytes);
+            table
+        };
+        assert!(is_readable(&nested(DEPTH_MAX)));
+        assert!(!is_readable(&nested(DEPTH_MAX + 1)) && !is_readable(&nested(100_000)));
     }
 }

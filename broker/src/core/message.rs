@@ -2,18 +2,15 @@
 
 use std::sync::{Arc, OnceLock};
 
-use actix_pika_actors::{
-    Properties, Table, Text, Value,
-    wire::property_codec::{decode_properties, put_properties},
-};
-use bytes::{Bytes, BytesMut};
+use actix_pika_actors::{Properties, Table, Text, Value, wire::property_codec::decode_properties};
+use bytes::Bytes;
 
 use super::{
     dead_letters::Chain,
     field_check::is_readable,
     line::Rules,
     memory::Share,
-    properties::{Summary, Unreadable},
+    properties::{self, Summary, Unreadable},
 };
 
 /// A name of an entity, a routing key or a tag.
@@ -160,20 +157,16 @@ impl Message {
         if let Some(headers) = self.headers()
             && headers.iter().any(|(key, value)| !is_kept(key, value))
         {
-            let headers = headers.iter().filter(|(key, value)| is_kept(key, value));
-            let headers: Table = headers.map(|(key, value)| (key.clone(), value.clone())).collect();
-            kept = kept.with_headers(&headers);
+            kept = kept.with_headers(&properties::kept(headers, is_kept));
         }
         kept.properties = kept.summary.in_stream(&kept.properties, rules.stream_sets_mode);
         kept.summary = Summary::read(&kept.properties).unwrap_or_default();
         kept
     }
 
-    /// Replaces the property `reply_to`.
+    /// Replaces the property `reply_to`, which it has.
     pub(crate) fn with_reply_to(mut self, address: &str) -> Self {
-        let mut buf = BytesMut::new();
-        put_properties(&mut buf, &self.decoded_properties().with_reply_to(address));
-        self.properties = buf.freeze();
+        self.properties = self.summary.with_reply_to(&self.properties, address);
         self.summary = Summary::read(&self.properties).unwrap_or_default();
         self.headers = OnceLock::new();
         self

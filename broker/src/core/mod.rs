@@ -90,6 +90,7 @@ pub use self::{
 };
 pub(crate) use self::{
     close_channel::too_many_channels,
+    field_check::is_readable,
     memory::Share,
     octets::{octets_of, text_of},
     policies::By,

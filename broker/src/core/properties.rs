@@ -1,8 +1,8 @@
 //! The encoded properties of a message, of which only what the broker needs is looked at.
 
 use actix_pika_actors::{
-    Table,
-    wire::field::{decode_table, encode_table, table_len},
+    Table, Text, Value,
+    wire::field::{decode_table_within, put_table_within, table_len},
 };
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -22,6 +22,9 @@ const APP_ID: u16 = 1 << 3;
 const CLUSTER_ID: u16 = 1 << 2;
 /// Another word of flags follows.
 const CONTINUED: u16 = 1;
+
+/// How deep headers may nest. RabbitMQ has no such limit.
+pub(crate) const DEPTH_MAX: usize = 256;
 
 /// The properties that a broker looks at. The texts are positions in the encoded bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,7 +122,8 @@ impl Summary {
         buf.put_slice(&bytes[2..at]);
         flags &= !HEADERS;
         let has_headers = !headers.is_empty() || self.headers.is_some();
-        if has_headers && encode_table(&mut buf, headers).is_ok() {
+        if has_headers {
+            put_table_within(&mut buf, headers, DEPTH_MAX);
             flags |= HEADERS;
         }
         let rest = at + self.headers.map_or(0, |place| place.len as usize);
@@ -154,12 +158,26 @@ impl Summary {
         buf.freeze()
     }
 
+    /// Returns the properties with another `reply_to`, if they have one.
+    pub(crate) fn with_reply_to(&self, bytes: &[u8], address: &str) -> Bytes {
+        let Some(place) = self.reply_to else { return Bytes::copy_from_slice(bytes) };
+        let address = address.as_bytes().get(..255).unwrap_or(address.as_bytes());
+        let mut buf = BytesMut::with_capacity(bytes.len() + address.len());
+        // Its octet of length stands in front.
+        buf.put_slice(&bytes[..place.start as usize - 1]);
+        buf.put_u8(address.len() as u8);
+        buf.put_slice(address);
+        buf.put_slice(&bytes[(place.start + place.len) as usize..]);
+        buf.freeze()
+    }
+
     /// Decodes the headers.
     pub(crate) fn table(&self, bytes: &[u8]) -> Result<Option<Table>, Unreadable> {
         match self.headers {
             None => Ok(None),
             Some(place) => {
-                decode_table(place.of(bytes)).map(|(table, _)| Some(table)).map_err(|_| Unreadable)
+                let table = decode_table_within(place.of(bytes), DEPTH_MAX);
+                table.map(|(table, _)| Some(table)).map_err(|_| Unreadable)
             }
         }
     }
@@ -172,7 +190,27 @@ pub(crate) fn sorted(headers: Table) -> Table {
     }
     let mut entries: Vec<_> = headers.into_iter().collect();
     entries.sort_by(|(one, _), (other, _)| one.cmp(other));
-    entries.into_iter().collect()
+    without_repeated(entries)
+}
+
+/// Returns the headers that satisfy a condition, sorted by name.
+pub(crate) fn kept(headers: &Table, is_kept: impl Fn(&Text, &Value) -> bool) -> Table {
+    let kept = headers.iter().filter(|(name, value)| is_kept(name, value));
+    let mut entries: Vec<_> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    without_repeated(entries)
+}
+
+/// Of a name that occurs more than once, the last value counts.
+fn without_repeated(mut entries: Vec<(Text, Value)>) -> Table {
+    entries.dedup_by(|(later, value), (name, kept)| {
+        let is_repeated = later == name;
+        if is_repeated {
+            std::mem::swap(kept, value);
+        }
+        is_repeated
+    });
+    Table::from_entries(entries)
 }
 
 struct Reader<'a> {
@@ -214,6 +252,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::is_readable;
     use actix_pika_actors::{DeliveryMode, Properties, wire::property_codec::put_properties};
 
     fn encoded(properties: &Properties) -> Bytes {
@@ -270,6 +309,46 @@ mod tests {
         assert_eq!(rewritten(&before, &Table::new(), true), encoded(&none));
         let emptied = rewritten(&other, &Table::new(), true);
         assert_eq!(Summary::read(&emptied).unwrap().table(&emptied).unwrap(), Some(Table::new()));
+    }
+
+    #[test]
+    fn the_address_for_replies_is_replaced() {
+        let before = Properties::new().with_header("a", 1).with_reply_to("old").with_app_id("app");
+        let bytes = encoded(&before);
+        let after = Summary::read(&bytes).unwrap().with_reply_to(&bytes, "a longer one");
+        assert_eq!(after, encoded(&before.with_reply_to("a longer one")));
+    }
+
+    /// Nodes keep a timestamp of 1 << 63, and tables of any depth.
+    #[test]
+    fn headers_that_a_client_cannot_write_are_kept() {
+        let deep = |depth| (0..depth).fold(Value::Void, |inner, _| Value::Array(vec![inner]));
+        for value in [Value::Timestamp(1 << 63), Value::Timestamp(u64::MAX), deep(DEPTH_MAX)] {
+            let table = Table::new().with("value", value).with("a", 1);
+            let rewritten = Summary::read(&[0, 0]).unwrap().rewrite(&[0, 0], &table, false);
+            let summary = Summary::read(&rewritten).unwrap();
+            assert!(is_readable(summary.headers.unwrap().of(&rewritten)));
+            assert_eq!(summary.table(&rewritten), Ok(Some(table)));
+        }
+    }
+
+    /// The last of equal names counts. 26,000 of them fit into a frame.
+    #[test]
+    fn headers_are_sorted_by_name() {
+        let entries = |names: &[&str]| {
+            let entries = names.iter().zip(0..).map(|(name, at)| (Text::from(*name), Value::LongInt(at)));
+            Table::from_entries(entries.collect())
+        };
+        let expected = Table::from([("a", 3), ("b", 2), ("c", 0)]);
+        assert_eq!(sorted(entries(&["c", "a", "b", "a"])), expected);
+        assert_eq!(
+            kept(&entries(&["c", "a", "b", "a"]), |name, _| *name != "b"),
+            Table::from([("a", 3), ("c", 0)])
+        );
+        let many: Vec<String> = (0..26_000).rev().map(|n| format!("{n:05}")).collect();
+        let many: Vec<&str> = many.iter().map(|name| &**name).collect();
+        let all = sorted(entries(&many));
+        assert!(all.iter().is_sorted_by_key(|(name, _)| name) && all.len() == 26_000);
     }
 
     #[test]
