@@ -299,6 +299,8 @@ fn decode(payload: &[u8]) -> Result<Event, Close> {
         Ok(()) => {}
         Err(Misfit::Text) => return Err(Close::new(501, "Malformed UTF-8 in shortstr")),
         Err(Misfit::Length) => return Err(cannot_decode(payload)),
+        // Its process ends.
+        Err(Misfit::Table) => return Ok(Event::Reset),
     }
     // The decoder drops the size.
     if let Some(&[0, 60, 0, 10, s3, s2, s1, s0]) = payload.first_chunk()

@@ -1,6 +1,8 @@
 //! How long a method of a client is, and whether its short strings are texts: the decoder takes what is longer, and does
 //! not tell why it refuses what it refuses.
 
+use crate::core::is_readable;
+
 /// What is wrong with the arguments of a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Misfit {
@@ -8,6 +10,8 @@ pub(super) enum Misfit {
     Length,
     /// A short string is not UTF-8.
     Text,
+    /// A table cannot be read.
+    Table,
 }
 
 /// The arguments of a method: octets, then short strings, then octets, then a table.
@@ -57,9 +61,13 @@ pub(super) fn check(payload: &[u8]) -> Result<(), Misfit> {
     }
     skip(&mut rest, more)?;
     if has_table {
+        let table = rest;
         let (&len, after) = rest.split_first_chunk().ok_or(Misfit::Length)?;
         rest = after;
-        skip(&mut rest, u32::from_be_bytes(len) as usize)?;
+        let len = skip(&mut rest, u32::from_be_bytes(len) as usize)?;
+        if !is_readable(&table[..4 + len]) {
+            return Err(Misfit::Table);
+        }
     }
     if rest.is_empty() { Ok(()) } else { Err(Misfit::Length) }
 }
@@ -74,6 +82,13 @@ mod tests {
         assert_eq!(check(declare), Ok(()));
         assert_eq!(check(&declare[..declare.len() - 1]), Err(Misfit::Length));
         assert_eq!(check(&[&declare[..], b"z"].concat()), Err(Misfit::Length));
+        let with = |table: &[u8]| {
+            check(&[&b"\0\x32\0\x0a\0\0\x01q\0\0\0\0"[..], &[table.len() as u8], table].concat())
+        };
+        assert_eq!(with(b"\x01ad\0\0\0\0\0\0\0\0"), Ok(()));
+        for unreadable in [&b"\x01ad\x7f\xf8\0\0\0\0\0\0"[..], b"\x01a?", b"\x05a", b"\x01aA\0\0\0\x02I\0"] {
+            assert_eq!(with(unreadable), Err(Misfit::Table), "{unreadable:?}");
+        }
         assert_eq!(check(b"\0\x32\0\x0a\0\0\x01\xff\0\0\0\0\0"), Err(Misfit::Text));
         assert_eq!(check(b"\0\x3c\0\x50\0\0\0\0\0\0\0\x01\0"), Ok(()));
         assert_eq!(check(b"\0\x3c\0\xc8"), Err(Misfit::Length));
