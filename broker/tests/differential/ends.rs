@@ -23,25 +23,14 @@ impl Side {
         self.operated(letter).count()
     }
 
-    fn operated(&self, letter: char) -> impl Iterator<Item = u16> {
+    pub(crate) fn operated(&self, letter: char) -> impl Iterator<Item = u16> {
         let channels = self.peers.get(&letter).into_iter().flat_map(|peer| peer.channels.keys().copied());
         channels.filter(|channel| *channel < SPARE)
-    }
-
-    /// Closes the channels of a connection that is about to end, since those of a node end in any order: what one of
-    /// them gives back may go to another one first.
-    pub(crate) async fn close_all_but_one(&mut self, letter: char) {
-        let channels: Vec<u16> = self.operated(letter).skip(1).collect();
-        self.close_in_turn(letter, channels).await;
     }
 
     /// Closes the channels of a connection that operations have used.
     pub(crate) async fn close_operated(&mut self, letter: char) {
         let channels: Vec<u16> = self.operated(letter).collect();
-        self.close_in_turn(letter, channels).await;
-    }
-
-    async fn close_in_turn(&mut self, letter: char, channels: Vec<u16>) {
         for channel in channels {
             let close = channel::Close { reply_code: 200, ..channel::Close::default() };
             let close = AMQPClass::Channel(channel::AMQPMethod::Close(close));

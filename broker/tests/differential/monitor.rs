@@ -37,6 +37,7 @@ struct Watched {
     /// The connection that may ask.
     owner: Option<char>,
     is_stream: bool,
+    is_single_active: bool,
 }
 
 /// The queues as one side has them.
@@ -50,15 +51,23 @@ impl Monitor {
         };
         let name = text.split(' ').nth(2).and_then(|name| QUEUES.into_iter().find(|known| *known == name));
         let Some(name) = name.filter(|_| !declare.passive) else { return };
-        let stream = AMQPValue::LongString("stream".into());
-        let is_stream = declare.arguments.inner().get("x-queue-type") == Some(&stream);
+        let has = |key, value| declare.arguments.inner().get(key) == Some(&value);
+        let is_single_active = has("x-queue-type", AMQPValue::LongString("quorum".into()))
+            && has("x-single-active-consumer", AMQPValue::Boolean(true));
+        let is_stream = has("x-queue-type", AMQPValue::LongString("stream".into()));
         let owner = declare.exclusive.then_some(at.connection);
-        self.queues.entry(name).or_insert(Watched { owner, is_stream });
+        self.queues.entry(name).or_insert(Watched { owner, is_stream, is_single_active });
     }
 
     /// The names of streams.
     pub(crate) fn streams(&self) -> Vec<&'static str> {
         self.queues.iter().filter(|(_, watched)| watched.is_stream).map(|(name, _)| *name).collect()
+    }
+
+    /// Whether all queues that differ are quorum queues with a single active consumer.
+    pub(crate) fn are_single_active(&self, ours: &States, node: &States) -> bool {
+        let mut differing = self.queues.iter().filter(|(name, _)| ours.get(*name) != node.get(*name));
+        differing.all(|(_, watched)| watched.is_single_active)
     }
 
     /// Forgets queues that both sides do not have.

@@ -9,6 +9,9 @@
 //! | [`Rule::Interleaving`] | on one channel: replies, confirms and returns, and the deliveries of each consumer keep their order, but not among each other | each queue of a node is a process |
 //! | [`Rule::Confirms`] | confirms are sets of publishes | each queue confirms on its own, and RabbitMQ merges acks by chance |
 //! | [`Rule::ClosingConnection`] | what is said beside the close when a connection closes with an error; if it has several channels, the sequence ends there | channels end one by one, and what one gives back may reach another first |
+//! | [`Rule::LeftConsumer`] | what a quorum queue of 4.3 with a single active consumer has when a channel ends that has several consumers of it, of unequal priorities; the sequence ends there | the node keeps one of these consumers for good, and gives it what comes back |
+//! | [`Rule::TagAgain`] | what follows when a channel of 3.10 consumes from a queue with a tag that it has consumed from it with before; the sequence ends there | if the queue is a quorum queue and the former consumer holds messages, the next delivery ends the connection with 541 |
+//! | by chance | a difference that does not come again each time, when the broker has said the same each time (`run.rs`) | the node answers now so and now so: its queues, limits of channels and dead letters are processes |
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +27,8 @@ pub(crate) enum Rule {
     Interleaving,
     Confirms,
     ClosingConnection,
+    LeftConsumer,
+    TagAgain,
 }
 
 /// What keeps its order on a channel.

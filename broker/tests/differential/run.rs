@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use actix_pika_broker::Line;
 use tokio::{
     task::JoinSet,
     time::{Instant, interval},
@@ -26,7 +27,7 @@ use super::{
 };
 
 /// How often a sequence with a difference is said again.
-const AGAIN: usize = 3;
+const AGAIN: usize = 5;
 /// How often it is said with fewer operations, at most.
 pub(crate) const SHRINKS: usize = 120;
 
@@ -39,6 +40,8 @@ pub(crate) struct Run {
     pub(crate) sequences: Source,
     pub(crate) patience: Patience,
     pub(crate) shrinks: usize,
+    /// The line of the node.
+    pub(crate) line: Line,
 }
 
 /// How long the node may take to say what our side has said.
@@ -61,6 +64,15 @@ pub(crate) struct Found {
     pub(crate) difference: Difference,
     /// How often it differed when it was said again.
     pub(crate) again: usize,
+    /// The broker has said something else then.
+    pub(crate) broker_varies: bool,
+}
+
+impl Found {
+    /// Whether the node has also said what the broker says, each time.
+    pub(crate) fn is_by_chance(&self) -> bool {
+        self.again < AGAIN && !self.broker_varies
+    }
 }
 
 #[derive(Default)]
@@ -73,13 +85,13 @@ pub(crate) struct Report {
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let unsteady = self.found.iter().filter(|found| found.again == 0).count();
+        let by_chance = self.found.iter().filter(|found| found.is_by_chance()).count();
         write!(
             f,
-            "{} sequences, {} operations, {} differences, {unsteady} that did not come again; rules: {:?}",
+            "{} sequences, {} operations, {} differences, {by_chance} by chance of the node; rules: {:?}",
             self.sequences,
             self.operations,
-            self.found.len() - unsteady,
+            self.found.len() - by_chance,
             self.rules
         )
     }
@@ -91,6 +103,9 @@ impl std::fmt::Display for Found {
         let mut text = format!("seed {}, differs {} of {AGAIN} times:\n", self.seed, self.again);
         for line in said {
             writeln!(text, "    {line}")?;
+        }
+        if self.broker_varies {
+            text.push_str("  the broker has said something else then\n");
         }
         write!(f, "{text}  ours {ours:#?}\n  node {node:#?}")
     }
@@ -107,7 +122,7 @@ pub(crate) async fn run(run: Run, progress: bool) -> Report {
     for vhost in &run.vhosts {
         let (run, numbers) = (Arc::clone(&run), Arc::clone(&numbers));
         let place = |address: &str| Place { address: address.to_owned(), vhost: vhost.clone() };
-        let pair = Pair::new(place(&run.ours), place(&run.node));
+        let pair = Pair::new(place(&run.ours), place(&run.node), run.line);
         workers.spawn(async move { Worker { run, numbers, pair, progress }.work().await });
     }
     let started = Instant::now();
@@ -147,18 +162,18 @@ impl Worker {
     async fn work(mut self) -> Report {
         let mut report = Report::default();
         while let Some((seed, operations)) = self.next() {
-            let compared = self.compare(&operations, self.run.patience.first).await;
+            let mut compared = self.compare(&operations, self.run.patience.first).await;
             self.numbers.done.fetch_add(1, Ordering::Relaxed);
             report.sequences += 1;
             report.operations += compared.operations;
             if self.progress && matches!(self.run.sequences, Source::Given(_)) {
                 say(&compared.transcript.join("\n"));
             }
-            for (rule, count) in compared.rules {
+            for (rule, count) in std::mem::take(&mut compared.rules) {
                 *report.rules.entry(rule).or_default() += count;
             }
-            if let Some(difference) = compared.difference {
-                let found = self.look_into(seed, operations, difference).await;
+            if let Some(difference) = compared.difference.take() {
+                let found = self.look_into(seed, operations, difference, &compared.ours).await;
                 if self.progress {
                     say(&found.to_string());
                 }
@@ -182,15 +197,23 @@ impl Worker {
     }
 
     /// Says a sequence again, and makes it short if it differs always.
-    async fn look_into(&mut self, seed: u64, mut operations: Vec<String>, first: Difference) -> Found {
+    async fn look_into(
+        &mut self,
+        seed: u64,
+        mut operations: Vec<String>,
+        first: Difference,
+        ours: &[String],
+    ) -> Found {
         operations.truncate(first.at + 1);
-        let mut again = 0;
+        let (mut again, mut broker_varies) = (0, false);
         for _ in 0..AGAIN {
-            again +=
-                usize::from(self.compare(&operations, self.run.patience.first).await.difference.is_some());
+            let compared = self.compare(&operations, self.run.patience.first).await;
+            again += usize::from(compared.difference.is_some());
+            // One that differs earlier has said less.
+            broker_varies |= ours.iter().zip(&compared.ours).any(|(first, now)| first != now);
         }
         if again < AGAIN || self.run.shrinks == 0 {
-            return Found { seed, difference: first, again };
+            return Found { seed, difference: first, again, broker_varies };
         }
         let mut shrink = Shrink::new(operations, self.run.shrinks);
         while let Some(candidate) = shrink.candidate() {
@@ -199,7 +222,7 @@ impl Worker {
         }
         let shrunk = shrink.into_operations();
         let difference = self.compare(&shrunk, self.run.patience.first).await.difference.unwrap_or(first);
-        Found { seed, difference, again }
+        Found { seed, difference, again, broker_varies }
     }
 }
 

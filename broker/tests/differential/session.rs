@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use amq_protocol::protocol::{AMQPClass, exchange, queue};
+use actix_pika_broker::Line;
+use amq_protocol::protocol::{AMQPClass, basic, exchange, queue};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -13,8 +14,8 @@ use super::{
     monitor::{Monitor, States},
     names::{EXCHANGES, Names, QUEUES},
     normal::{Rule, same},
-    operation::{Operation, operation},
-    side::{MONITOR, Place, Side, spare},
+    operation::{At, Operation, operation},
+    side::{MONITOR, PATIENCE, Place, Side, spare},
     unsettled::Unsettled,
 };
 
@@ -22,6 +23,9 @@ use super::{
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a node may still say something at the end.
 const QUIET: Duration = Duration::from_millis(100);
+
+/// The most that a node is given between two questions about its queues.
+const MOST_BETWEEN_QUESTIONS: Duration = Duration::from_millis(80);
 
 /// The first operation after which the sides are not the same.
 #[derive(Clone, Debug)]
@@ -40,6 +44,8 @@ pub(crate) struct Compared {
     pub(crate) operations: u64,
     /// How often a rule of the normal form was needed.
     pub(crate) rules: BTreeMap<Rule, u64>,
+    /// What our side said and had in its queues.
+    pub(crate) ours: Vec<String>,
     /// Each operation, and what our side answered.
     pub(crate) transcript: Vec<String>,
     pub(crate) difference: Option<Difference>,
@@ -49,6 +55,8 @@ pub(crate) struct Compared {
 pub(crate) struct Pair {
     ours: Side,
     node: Side,
+    /// The line of the node.
+    line: Line,
 }
 
 struct Sequence<'a> {
@@ -60,13 +68,16 @@ struct Sequence<'a> {
     monitor: Monitor,
     unsettled: Unsettled,
     watching: [BTreeSet<&'static str>; 2],
+    /// Channels, queues and tags of consumers.
+    consumers: BTreeSet<(At, String, String)>,
     said: Vec<String>,
     compared: Compared,
 }
 
 impl Pair {
-    pub(crate) fn new(ours: Place, node: Place) -> Self {
-        Self { ours: Side::new(ours, Names::new(0)), node: Side::new(node, Names::new(0)) }
+    pub(crate) fn new(ours: Place, node: Place, line: Line) -> Self {
+        let (ours, node) = (Side::new(ours, Names::new(0)), Side::new(node, Names::new(0)));
+        Self { ours, node, line }
     }
 
     /// Says operations under names with this number, as long as the sides are the same. `patience` is how long the
@@ -88,17 +99,20 @@ impl Pair {
             monitor: Monitor::default(),
             unsettled: Unsettled::default(),
             watching: Default::default(),
+            consumers: BTreeSet::new(),
             said: Vec::new(),
             compared: Compared::default(),
         };
-        for (at, text) in operations.iter().enumerate() {
-            if let Some((ours, node)) = sequence.step(text).await {
-                let said = std::mem::take(&mut sequence.said);
-                sequence.compared.difference = Some(Difference { at, said, ours, node });
-                break;
-            }
-            if sequence.is_over {
-                break;
+        'said: for (at, text) in operations.iter().enumerate() {
+            for step in sequence.steps(text) {
+                if let Some((ours, node)) = sequence.step(&step).await {
+                    let said = std::mem::take(&mut sequence.said);
+                    sequence.compared.difference = Some(Difference { at, said, ours, node });
+                    break 'said;
+                }
+                if sequence.is_over {
+                    break 'said;
+                }
             }
         }
         if !sequence.is_over && sequence.compared.difference.is_none() {
@@ -111,9 +125,37 @@ impl Pair {
 }
 
 impl Sequence<'_> {
+    /// What is said for an operation. The channels of a connection that is about to end are closed before, one by one,
+    /// since those of a node end in any order: what one of them gives back may go to another one first.
+    fn steps(&self, text: &str) -> Vec<String> {
+        let mut steps = Vec::new();
+        if let ["drop" | "shut", letter] = text.split(' ').collect::<Vec<_>>()[..] {
+            let letter = letter.chars().next().unwrap_or_default();
+            steps.extend(
+                self.pair.ours.operated(letter).skip(1).map(|channel| format!("{letter}{channel} close")),
+            );
+        }
+        steps.push(text.to_owned());
+        steps
+    }
+
+    /// Whether a channel consumes from a queue of 3.10 with a tag that it has consumed from it with before.
+    fn consumes_again(&mut self, operation: &Operation) -> bool {
+        let Operation::Method(at, AMQPClass::Basic(basic::AMQPMethod::Consume(consume))) = operation else {
+            return false;
+        };
+        let consumer = (*at, consume.queue.to_string(), consume.consumer_tag.to_string());
+        self.pair.line == Line::V3_10 && !self.consumers.insert(consumer)
+    }
+
     /// Says an operation to both; returns what differs.
     async fn step(&mut self, text: &str) -> Option<(Vec<String>, Vec<String>)> {
         let (ours, node, said) = self.resolve(text)?;
+        if self.consumes_again(&ours) {
+            *self.compared.rules.entry(Rule::TagAgain).or_default() += 1;
+            self.is_over = true;
+            return None;
+        }
         self.said.push(said);
         self.compared.operations += 1;
         if matches!(ours, Operation::Slow) {
@@ -128,10 +170,13 @@ impl Sequence<'_> {
             .map(|letter| (letter, self.pair.ours.channels(letter)))
             .collect();
         let pause = if self.is_slow { PAUSE } else { Duration::ZERO };
-        let Pair { ours: our_side, node: node_side } = &mut *self.pair;
+        let Pair { ours: our_side, node: node_side, line } = &mut *self.pair;
         tokio::join!(our_side.say(&ours, pause), node_side.say(&node, pause));
         // What our side says is complete then. The node is waited for, which spares it these questions.
         our_side.barriers().await;
+        let mut ours_said = lines(our_side);
+        ours_said.sort();
+        self.compared.ours.extend(ours_said);
         let until = Instant::now() + self.patience;
         let streams = self.monitor.streams();
         let rules = loop {
@@ -160,15 +205,22 @@ impl Sequence<'_> {
         self.monitor.note(&ours, text);
         let [our_watching, node_watching] = &mut self.watching;
         let our_states = self.monitor.ask(our_side, our_watching).await;
+        self.compared.ours.extend(states(&our_states));
+        let mut pauses = [5, 10, 20, 40].map(Duration::from_millis).into_iter();
         loop {
             let node_states = self.monitor.ask(node_side, node_watching).await;
             if node_states == our_states {
                 break;
             }
             if Instant::now() > until {
+                if *line == Line::V4_3 && self.monitor.are_single_active(&our_states, &node_states) {
+                    *self.compared.rules.entry(Rule::LeftConsumer).or_default() += 1;
+                    self.is_over = true;
+                    return None;
+                }
                 return Some((states(&our_states), states(&node_states)));
             }
-            sleep(Duration::from_millis(5)).await;
+            sleep(pauses.next().unwrap_or(MOST_BETWEEN_QUESTIONS)).await;
         }
         self.monitor.settle(&our_states);
         let (our_answers, node_answers) = (our_side.take_answers(), node_side.take_answers());
@@ -210,11 +262,9 @@ impl Side {
         match operation {
             Operation::Slow => {}
             Operation::Drop(letter) => {
-                self.close_all_but_one(*letter).await;
                 self.drop_connection(*letter).await;
             }
             Operation::Shut(letter) => {
-                self.close_all_but_one(*letter).await;
                 self.shut_connection(*letter).await;
             }
             Operation::Method(at, method) => self.method(*at, method.clone()).await,
@@ -251,7 +301,14 @@ impl Side {
             let delete = exchange::Delete { exchange, if_unused: false, nowait: false };
             (spare(MONITOR), AMQPClass::Exchange(exchange::AMQPMethod::Delete(delete)))
         }));
-        self.ask(questions).await;
+        // A node may lock the queues of a connection until a while after the connection is closed.
+        let until = Instant::now() + PATIENCE;
+        while let Some(refused) =
+            self.ask(questions.clone()).await.into_iter().find(|said| !matches!(said, Said::Reply(_)))
+        {
+            assert!(Instant::now() < until, "{:?} keeps what a sequence has left: {refused:?}", self.names());
+            sleep(MOST_BETWEEN_QUESTIONS).await;
+        }
         self.close_channels(MONITOR).await;
     }
 }
