@@ -22,7 +22,7 @@
 //! | Headers | all types, in RabbitMQ's order by line | | those that nest more than 256 deep close the connection with 541 |
 //! | Confirms | merged as RabbitMQ merges them | | in the order of the publishes, since nothing is written to a disk |
 //! | Transactions | commit, rollback, `partial tx completion` | | a commit is one step for all queues |
-//! | Delivery timeout | closes the channel, or from 4.3 on cancels the consumer of a quorum queue and returns its late messages; `x-consumer-timeout` and policies by line | | at the deadline, not at the next check within a minute |
+//! | Delivery timeout | closes the channel, or from 4.3 on cancels the consumer of a quorum queue and returns its late messages (without a consumer that can be told, it closes the channel); `x-consumer-timeout` and policies by line | | at the deadline, not at the next check within a minute |
 //! | Users | PLAIN and AMQPLAIN, permissions, topic permissions, impersonators, limits of connections, channels and queues | tags, OAuth | patterns are those of the crate `regex-lite`, not PCRE |
 //! | Memory | [`Builder::memory_limit`]: `low on memory` blocks who publishes, at once, until a fifth is free; [`Builder::entity_limits`] | | counts messages and outputs, not what the process takes; RabbitMQ looks at that every 2.5 s; at 100,000 queues, exchanges, bindings or consumers, or 256 MiB of their arguments, one more is a 506 |
 //! | A client that does not read | gets no deliveries, and is not read either, until it reads | | bodies that are begun on all channels of a connection have 256 MiB together above one message, or 506 |
