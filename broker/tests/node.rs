@@ -75,6 +75,26 @@ async fn a_node_that_is_paused_keeps_its_sockets_and_says_nothing() {
     drop(broker);
 }
 
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+#[tokio::test]
+async fn the_port_for_tls_is_closed_with_the_other_one() {
+    for order in [Broker::stop_node, Broker::kill_node] {
+        let broker = Broker::builder().tls().start().unwrap();
+        let ports = [broker.port(), broker.tls_port()];
+        for _ in 0..2 {
+            order(&broker);
+            for port in ports {
+                let refused = within(TcpStream::connect(("127.0.0.1", port))).await.unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+            }
+            broker.start_node().unwrap();
+            for port in ports {
+                within(TcpStream::connect(("127.0.0.1", port))).await.unwrap();
+            }
+        }
+    }
+}
+
 /// The orders of the test to a node that is paused do not wait for ever.
 #[tokio::test]
 async fn a_paused_node_can_be_stopped_killed_and_started() {
