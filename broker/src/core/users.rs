@@ -100,11 +100,11 @@ struct Permissions {
     read: Pattern,
 }
 
-/// The patterns of routing keys that a user may use at a topic exchange.
+/// The patterns of routing keys that a user may use at a topic exchange, with the names of user and virtual host in them.
 #[derive(Clone, Debug)]
 struct TopicPermissions {
-    write: String,
-    read: String,
+    write: Pattern,
+    read: Pattern,
 }
 
 /// How much a user may have open.
@@ -120,7 +120,8 @@ struct User {
     impersonator: bool,
     limits: UserLimits,
     permissions: BTreeMap<Name, Permissions>,
-    topics: BTreeMap<(Name, Name), TopicPermissions>,
+    /// By virtual host and exchange.
+    topics: BTreeMap<Name, BTreeMap<Name, TopicPermissions>>,
 }
 
 /// Passwords are not shown.
@@ -203,11 +204,9 @@ impl Users {
         exchange: &str,
         [write, read]: [&str; 2],
     ) -> Result<(), InvalidPermissions> {
-        for pattern in [write, read] {
-            Pattern::new(&expanded(pattern, name, vhost))?;
-        }
-        let topics = TopicPermissions { write: write.to_owned(), read: read.to_owned() };
-        self.get_mut(name)?.topics.insert((vhost.into(), exchange.into()), topics);
+        let pattern = |text| Pattern::new(&expanded(text, name, vhost));
+        let topics = TopicPermissions { write: pattern(write)?, read: pattern(read)? };
+        self.get_mut(name)?.topics.entry(vhost.into()).or_default().insert(exchange.into(), topics);
         Ok(())
     }
 
@@ -219,7 +218,7 @@ impl Users {
     pub(crate) fn forget_vhost(&mut self, vhost: &str) {
         for user in self.0.values_mut() {
             user.permissions.remove(vhost);
-            user.topics.retain(|(of, _), _| &**of != vhost);
+            user.topics.remove(vhost);
         }
     }
 
@@ -252,12 +251,11 @@ impl Users {
         key: &str,
     ) -> bool {
         let Some(user) = self.0.get(name) else { return false };
-        if user.topics.is_empty() {
+        let Some(topics) = user.topics.get(vhost).and_then(|topics| topics.get(exchange)) else {
             return true;
-        }
-        let Some(topics) = user.topics.get(&(vhost.into(), exchange.into())) else { return true };
+        };
         let pattern = if access == Access::Write { &topics.write } else { &topics.read };
-        Pattern::new(&expanded(pattern, name, vhost)).is_ok_and(|pattern| pattern.matches(key))
+        pattern.matches(key)
     }
 }
 
@@ -307,6 +305,11 @@ mod tests {
         assert!(users.may_use_topic("u", "v", Access::Write, "t", "u.x"));
         assert!(!users.may_use_topic("u", "v", Access::Write, "t", "other.x"));
         assert!(users.may_use_topic("u", "v", Access::Write, "else", "other.x"));
+        assert!(users.may_use_topic("u", "other", Access::Write, "t", "other.x"));
+        assert!(!users.may_use_topic("u", "v", Access::Read, "t", "u.x"));
+        assert!(users.set_topic_permissions("u", "v", "t", ["(", ""]).is_err());
+        users.forget_vhost("v");
+        assert!(users.may_use_topic("u", "v", Access::Write, "t", "other.x"));
     }
 
     #[test]
