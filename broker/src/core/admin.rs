@@ -318,7 +318,6 @@ impl Core {
     pub fn restart(&mut self, now: Time, keep: Keep) {
         self.arrive(now);
         self.close_connections("broker forced connection closure with reason 'shutdown'", |_| true);
-        self.delayed.clear();
         let keeps_transient = !self.rules.restart_deletes_transient_exchanges;
         let vhosts: Vec<VhostKey> = self.topology.by_name.values().copied().collect();
         for vhost in vhosts {

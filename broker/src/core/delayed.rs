@@ -1,6 +1,9 @@
 //! Messages that exchanges of type `x-delayed-message` hold back.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{Core, keys::ExchangeKey, message::Message, properties::sorted, time::Time, timers::Timer};
 
@@ -12,13 +15,17 @@ const MAX_DELAY: i64 = 0xFFFF_FFFF;
 /// Messages by the time when they are due.
 #[derive(Debug, Default)]
 pub(crate) struct Delayed {
-    messages: BTreeMap<(Time, u64), (ExchangeKey, Arc<Message>)>,
+    messages: BTreeMap<Place, (ExchangeKey, Arc<Message>)>,
+    places: BTreeMap<ExchangeKey, BTreeSet<Place>>,
     held: u64,
 }
 
+/// When a message is due, and its number.
+type Place = (Time, u64);
+
 impl Delayed {
     pub(super) fn of(&self, exchange: ExchangeKey) -> usize {
-        self.messages.values().filter(|(of, _)| *of == exchange).count()
+        self.places.get(&exchange).map_or(0, BTreeSet::len)
     }
 
     /// Returns whether a message is due at a time.
@@ -26,8 +33,30 @@ impl Delayed {
         self.messages.range((at, 0)..=(at, u64::MAX)).next().is_some()
     }
 
-    pub(super) fn clear(&mut self) {
-        self.messages.clear();
+    fn hold(&mut self, until: Time, exchange: ExchangeKey, message: Arc<Message>) {
+        self.held += 1;
+        let place = (until, self.held);
+        self.messages.insert(place, (exchange, message));
+        self.places.entry(exchange).or_default().insert(place);
+    }
+
+    fn take_due(&mut self, now: Time) -> Option<(ExchangeKey, Arc<Message>)> {
+        let first = self.messages.first_entry().filter(|first| first.key().0 <= now)?;
+        let (place, (exchange, message)) = first.remove_entry();
+        if let Some(places) = self.places.get_mut(&exchange) {
+            places.remove(&place);
+            if places.is_empty() {
+                self.places.remove(&exchange);
+            }
+        }
+        Some((exchange, message))
+    }
+
+    /// Gives up the messages of an exchange that is gone.
+    pub(super) fn forget(&mut self, exchange: ExchangeKey) {
+        for place in self.places.remove(&exchange).unwrap_or_default() {
+            self.messages.remove(&place);
+        }
     }
 }
 
@@ -46,19 +75,14 @@ impl Core {
         headers.insert(DELAY, -delay);
         let passed = message.copy().with_headers(&sorted(headers));
         let at = self.now.after_millis(delay.unsigned_abs());
-        self.delayed.held += 1;
-        self.delayed.messages.insert((at, self.delayed.held), (exchange, Arc::new(passed)));
+        self.delayed.hold(at, exchange, Arc::new(passed));
         self.timers.set(at, Timer::Delayed);
         true
     }
 
     /// Routes the messages that are due.
     pub(super) fn release_delayed(&mut self) {
-        while let Some(first) = self.delayed.messages.first_entry() {
-            if first.key().0 > self.now {
-                break;
-            }
-            let (exchange, message) = first.remove();
+        while let Some((exchange, message)) = self.delayed.take_due(self.now) {
             for queue in self.route(exchange, &message) {
                 self.enqueue(queue, &message);
             }

@@ -79,6 +79,7 @@ impl Core {
                 .get("x-delayed-type")
                 .and_then(Value::as_str)
                 .and_then(ExchangeType::of)
+                .filter(|kind| kind.is_of(self.rules))
                 .ok_or_else(|| {
                     Failure::channel(
                         406,
@@ -210,8 +211,9 @@ impl Core {
         }
     }
 
-    /// Removes an exchange, and leaves the bindings to it. Returns its virtual host.
+    /// Removes an exchange with the messages that it holds back, and leaves the bindings to it. Returns its virtual host.
     pub(super) fn take_exchange(&mut self, key: ExchangeKey) -> Option<VhostKey> {
+        self.delayed.forget(key);
         Some(self.topology.take_exchange(key)?.vhost)
     }
 

@@ -1,7 +1,7 @@
 //! Routing as a whole: broker.md 4, and exchanges that delay.
 
 use super::rig::{Rig, check_all};
-use crate::core::{CoreConfig, Line};
+use crate::core::{CoreConfig, Keep, Line, Time};
 
 /// broker.md 4: one copy for each queue, however many ways lead to it.
 #[test]
@@ -91,6 +91,55 @@ fn delayed_messages() {
                type at 40 10"],
         ),
     ]);
+}
+
+/// As the plug-in keeps them over a restart. Those of an exchange that is gone take nothing.
+#[test]
+fn delayed_messages_stay_with_their_exchange() {
+    let mut rig = Rig::with(CoreConfig { line: Line::V4_3, publish_log: 0, ..Default::default() });
+    rig.prepare(&[
+        "a1 declare q durable",
+        "a1 xdeclare x x-delayed-message durable x-delayed-type=Sfanout",
+        "a1 xdeclare y x-delayed-message durable x-delayed-type=Sfanout",
+        "a1 bind q x -",
+        "a1 publish x k m x-delay=I500",
+        "a1 publish y k m x-delay=I400",
+    ]);
+    let taken = rig.core.memory().taken();
+    rig.prepare(&["a1 xdelete y"]);
+    assert_eq!(rig.core.memory().taken(), taken / 2);
+    rig.core.restart(Time::ZERO, Keep::Durable);
+    rig.answers();
+    rig.core.check_invariants();
+    rig.check(&[
+        ("advance 499", &[]),
+        ("b1 get q", &["b1 empty"]),
+        ("advance 1", &[]),
+        ("b1 get q", &["b1 got 1 m [x-delay:-500] via x k, 0 left"]),
+        ("b1 ack 1", &[]),
+        ("b1 publish x k m x-delay=I500", &[]),
+    ]);
+    rig.core.restart(Time::from_millis(500), Keep::Nothing);
+    assert_eq!(rig.core.memory().taken(), 0);
+}
+
+/// What delays is of a type that the line has.
+#[test]
+fn delayed_types_by_line() {
+    for (line, kind, is_there) in [
+        (Line::V3_10, "x-local-random", false),
+        (Line::V4_0, "x-local-random", true),
+        (Line::V4_0, "x-modulus-hash", false),
+        (Line::V4_3, "x-modulus-hash", true),
+    ] {
+        let mut rig = Rig::with(CoreConfig { line, ..Default::default() });
+        let refused = "a1 close 406 PRECONDITION_FAILED - Invalid argument, 'x-delayed-type' must be an existing \
+                       exchange type at 40 10";
+        rig.check(&[(
+            &format!("a1 xdeclare x x-delayed-message x-delayed-type=S{kind}"),
+            &[if is_there { "a1 ok" } else { refused }],
+        )]);
+    }
 }
 
 /// A chain of auto-delete exchanges goes with the last binding of its last one, however long it is.
