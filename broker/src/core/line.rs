@@ -154,6 +154,8 @@ pub struct Rules {
     pub restart_deletes_transient_exchanges: bool,
     /// A refusal says which of the three permissions is missing.
     pub refusal_names_access: bool,
+    /// The topic permission of a publish is that of its routing key and of the keys of `CC` and `BCC`, in this order.
+    pub topic_checked_for_copies: bool,
     /// A passive declaration needs one of the three permissions.
     pub passive_needs_permission: bool,
     /// `x-max-age` is compared, and stands in texts, as a number of milliseconds.
@@ -261,6 +263,7 @@ const V3_10: Rules = Rules {
     queue_type_added: false,
     restart_deletes_transient_exchanges: true,
     refusal_names_access: false,
+    topic_checked_for_copies: false,
     passive_needs_permission: false,
     max_age_in_millis: false,
     master_locator_refused: false,
@@ -300,6 +303,7 @@ const V3_13: Rules = Rules {
 
 const V4_0: Rules = Rules {
     version: "4.0.5",
+    topic_checked_for_copies: true,
     timestamp_matches_number: false,
     quorum_returns_in_front: true,
     default_delivery_limit: Some(20),

@@ -32,12 +32,13 @@ impl Core {
             Resource::Exchange("") => exchange_text(&info.vhost, DEFAULT_EXCHANGE),
             Resource::Exchange(name) => exchange_text(&info.vhost, name),
         };
-        let what = if self.rules.refusal_names_access {
-            format!("{} access", access.as_str())
-        } else {
-            "access".into()
-        };
+        let what = self.access_text(access);
         Err(Failure::channel(403, format!("{what} to {resource} refused for user '{}'", info.user)))
+    }
+
+    /// What a text says of an access that is refused.
+    fn access_text(&self, access: Access) -> String {
+        if self.rules.refusal_names_access { format!("{} access", access.as_str()) } else { "access".into() }
     }
 
     /// Checks that the user of a connection has one of the three permissions, if the line wants one for a passive
@@ -63,11 +64,7 @@ impl Core {
         if self.users.may_use_topic(&info.user, &info.vhost, access, exchange, key) {
             return Ok(());
         }
-        let what = if self.rules.refusal_names_access {
-            format!("{} access", access.as_str())
-        } else {
-            "access".into()
-        };
+        let what = self.access_text(access);
         let text = format!(
             "{what} to topic '{key}' in exchange '{exchange}' in vhost '{}' refused for user '{}'",
             info.vhost, info.user

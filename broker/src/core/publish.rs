@@ -141,7 +141,10 @@ impl Core {
         }
         let message = self.with_sorted_headers(self.with_copies(message)?);
         if is_topic {
-            self.check_topic(at, Access::Write, publish.exchange, publish.routing_key)?;
+            let checked = if self.rules.topic_checked_for_copies { usize::MAX } else { 1 };
+            for key in message.keys().take(checked) {
+                self.check_topic(at, Access::Write, publish.exchange, key)?;
+            }
         }
         self.check_user_id(at, &message)?;
         self.check_delivery_mode(&message)?;

@@ -57,6 +57,31 @@ fn topic_permissions() {
     ]);
 }
 
+/// Asked of nodes: up to 3.10 the routing key is looked at, from 4.0 on each key, in their order.
+#[test]
+fn topic_permissions_of_further_keys() {
+    for line in [Line::V3_10, Line::V4_0, Line::V4_3] {
+        let mut rig = rig(line);
+        rig.core.set_topic_permissions("guest", "/", "amq.topic", ["^a", "^a"]).unwrap();
+        for (channel, keys, refused) in [
+            (1, "a.x CC=ASa.1 BCC=ASa.2", None),
+            (2, "a.x CC=ASb.1", Some("b.1")),
+            (3, "a.x BCC=ASb.1", Some("b.1")),
+            (4, "a.x CC=ASa.1,Sb.1 BCC=ASb.2", Some("b.1")),
+        ] {
+            let text = refused.filter(|_| line >= Line::V4_0).map(|key| {
+                format!(
+                    "a{channel} close 403 ACCESS_REFUSED - write access to topic '{key}' in exchange 'amq.topic' in vhost '/' \
+                     refused for user 'guest' at 60 40"
+                )
+            });
+            let (key, further) = keys.split_once(' ').unwrap();
+            let expected: Vec<&str> = text.iter().map(|text| &**text).collect();
+            rig.check(&[(&format!("a{channel} publish amq.topic {key} m {further}"), &expected)]);
+        }
+    }
+}
+
 /// broker.md 15: the oldest delivery that is not acked in time closes its channel, until 4.2.
 #[test]
 fn a_delivery_that_is_not_acked_in_time() {
