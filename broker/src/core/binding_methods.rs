@@ -18,6 +18,7 @@ use super::{
     names::{REPLY_TO_ADDRESS, strip},
     permissions::Resource,
     routing::Binding,
+    settings::QueueKind,
     topology::Destination,
     users::Access,
 };
@@ -116,11 +117,16 @@ impl Core {
             Resource::Exchange(name) => Destination::Exchange(self.find_exchange(vhost, name)?),
         };
         let Some(exchange) = self.topology.exchanges.get(source) else { return Ok(()) };
-        exchange.router.check(names.key, &names.arguments).map_err(|text| Failure::channel(406, text))?;
+        let refused = |text| Failure::channel(406, text);
+        exchange.router.check(names.key, &names.arguments).map_err(refused)?;
+        if exchange.router.wants_classic_queues() {
+            self.check_classic(destination).map_err(refused)?;
+        }
         if let Destination::Queue(queue) = destination {
             self.check_lock(at, queue)?;
         }
-        let counted = match self.count_entity(Entity::Binding, names.key, &names.arguments) {
+        let octets = exchange.router.octets(names.key);
+        let counted = match self.count_more(Entity::Binding, names.key, &names.arguments, octets) {
             Ok(counted) => Some(counted),
             Err(_) if self.is_bound(source, destination, &names) => return Ok(()),
             Err(full) => return Err(full),
@@ -129,6 +135,21 @@ impl Core {
         let binding = Binding { destination, key: names.key.into(), arguments, _counted: counted };
         self.topology.bind(source, binding);
         Ok(())
+    }
+
+    /// Checks that a destination is a classic queue. The error is the text of a 406.
+    fn check_classic(&self, destination: Destination) -> Result<(), String> {
+        let queue = match destination {
+            Destination::Queue(queue) => self.topology.queues.get(queue),
+            Destination::Exchange(_) => None,
+        };
+        let module = match queue.map(|queue| &queue.queue.settings().kind) {
+            Some(QueueKind::Classic { .. }) => return Ok(()),
+            Some(QueueKind::Quorum { .. }) => "rabbit_quorum_queue",
+            Some(QueueKind::Stream { .. }) => "rabbit_stream_queue",
+            None => return Err("Destination not found".to_owned()),
+        };
+        Err(format!("Queue type {module} not valid for this exchange type"))
     }
 
     fn is_bound(&self, source: ExchangeKey, destination: Destination, names: &BindingNames<'_>) -> bool {

@@ -35,7 +35,8 @@ pub struct EntityLimits {
     pub bindings: u64,
     /// The most consumers. 100,000 unless set otherwise.
     pub consumers: u64,
-    /// The most octets that names and arguments of all of them take. 256 MiB unless set otherwise.
+    /// The most octets that names and arguments of all of them take, and the words of topic bindings. 256 MiB unless set
+    /// otherwise.
     pub octets: u64,
 }
 
@@ -109,13 +110,24 @@ impl Core {
         name: &str,
         arguments: &Table,
     ) -> Result<Counted, Failure> {
+        self.count_more(entity, name, arguments, 0)
+    }
+
+    /// Counts one that takes more octets than those of its name and arguments.
+    pub(super) fn count_more(
+        &self,
+        entity: Entity,
+        name: &str,
+        arguments: &Table,
+        more: u64,
+    ) -> Result<Counted, Failure> {
         let limits = &self.config.entity_limits;
         let (max, name_of_all) = entity.limit(limits);
         if self.entities.count(entity) >= max {
             let text = format!("the limit of {name_of_all} of this broker ({max}) is reached");
             return Err(Failure::connection(506, text));
         }
-        let octets = name.len() as u64 + table_octets(arguments);
+        let octets = name.len() as u64 + table_octets(arguments) + more;
         if self.entities.octets().saturating_add(octets) > limits.octets {
             let text = format!(
                 "the limit of octets of names and arguments of this broker ({}) is reached",

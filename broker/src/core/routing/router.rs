@@ -12,7 +12,7 @@ use super::{
     consistent_hash::{self, HashRing},
     erlang_hash,
     headers::{self, HeadersPattern, SortedHeaders},
-    topic::Topics,
+    topic::{self, Topics},
 };
 use crate::core::{Message, Name, Rules, entities::Counted};
 
@@ -221,6 +221,19 @@ impl<D: Copy + Ord> Router<D> {
                 Err(format!("Non empty binding '{key}' key not permitted"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Returns whether bindings may lead to classic queues only.
+    pub(crate) fn wants_classic_queues(&self) -> bool {
+        matches!(self.index, Index::LocalRandom(_))
+    }
+
+    /// Returns what a binding takes at most beside its key and its arguments.
+    pub(crate) fn octets(&self, key: &str) -> u64 {
+        match &self.index {
+            Index::Topic(_) => topic::octets(key.as_bytes()),
+            _ => 0,
         }
     }
 
