@@ -1,6 +1,6 @@
 //! Dead letters: the message that a queue publishes when one of its messages dies, and `x-death`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use actix_pika_actors::{Table, Value};
 
@@ -157,13 +157,18 @@ fn keys_to_name<'a>(rules: &Rules, message: &'a Message) -> Vec<&'a Name> {
     if !rules.bcc_hides_first_key {
         return std::iter::once(&message.routing_key).chain(&message.cc).collect();
     }
-    let mut keys: Vec<&Name> = message.keys().collect();
-    for hidden in &message.bcc {
-        if let Some(at) = keys.iter().position(|key| *key == hidden) {
-            keys.remove(at);
-        }
+    let mut hidden: BTreeMap<&Name, usize> = BTreeMap::new();
+    for key in &message.bcc {
+        *hidden.entry(key).or_default() += 1;
     }
-    keys
+    let is_named = |key: &&Name| match hidden.get_mut(*key) {
+        Some(left @ 1..) => {
+            *left -= 1;
+            false
+        }
+        _ => true,
+    };
+    message.keys().filter(is_named).collect()
 }
 
 /// Returns whether a dead letter must not go to a queue: it has died there before, and no death since then, that one

@@ -34,7 +34,7 @@ impl Core {
     /// Core::new(CoreConfig::default()).nack_next(3);
     /// ```
     pub fn nack_next(&mut self, publishes: u32) {
-        self.faults.refused += publishes;
+        self.faults.refused = self.faults.refused.saturating_add(publishes);
     }
 
     /// Returns the next publishes with `NO_ROUTE`, mandatory or not, whatever queues there are.
@@ -45,8 +45,9 @@ impl Core {
     /// Core::new(CoreConfig::default()).return_next(1);
     /// ```
     pub fn return_next(&mut self, publishes: u32) {
-        self.faults.returned += publishes;
+        self.faults.returned = self.faults.returned.saturating_add(publishes);
     }
+
     /// Neither refuses nor returns the publishes that were to be.
     pub(crate) fn forget_faults(&mut self) {
         self.faults = Faults::default();

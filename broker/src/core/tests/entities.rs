@@ -136,7 +136,7 @@ fn the_timers_of_what_is_gone_are_given_up() {
 /// Work that is quadratic in queues, exchanges or bindings would take minutes.
 #[test]
 fn many_queues_and_exchanges_come_and_go() {
-    const MANY: u32 = 10_000;
+    const MANY: u32 = 5_000;
     let mut rig = Rig::with(CoreConfig::default());
     for number in 0..MANY {
         rig.prepare(&[
@@ -152,7 +152,7 @@ fn many_queues_and_exchanges_come_and_go() {
     }
     rig.prepare(&["a1 bind q0 x0 -", "a1 declare one", &format!("a1 publish x{} k m", MANY - 1)]);
     rig.check(&[
-        ("a1 get q0", &["a1 got 1 m via x9999 k, 0 left"]),
+        ("a1 get q0", &["a1 got 1 m via x4999 k, 0 left"]),
         ("a1 publish amq.topic k m mandatory", &[]),
     ]);
     rig.core.check_invariants();
@@ -161,4 +161,30 @@ fn many_queues_and_exchanges_come_and_go() {
     }
     rig.core.check_invariants();
     assert_eq!((rig.core.exchanges("/").len(), rig.core.bindings("/").len()), (7, 1));
+}
+
+/// A key of 255 octets may have 128 words, each of which takes a node.
+#[test]
+fn words_of_topic_bindings_are_counted() {
+    let mut rig = rig(EntityLimits { octets: 2 * (255 + 128 * 350) + 1, ..EntityLimits::default() });
+    let dots = ".a".repeat(126);
+    rig.prepare(&[
+        "a1 declare q",
+        &format!("a1 bind q amq.topic aa{dots}"),
+        &format!("a1 bind q amq.topic bb{dots}"),
+        &format!("a1 bind q amq.topic aa{dots}"),
+    ]);
+    let expected = "a0 close 506 RESOURCE_ERROR - the limit of octets of names and arguments of this broker (90111) is \
+                    reached at 50 20";
+    rig.check(&[("a1 bind q amq.topic c.c", &[expected])]);
+}
+
+#[test]
+fn faults_without_end_stay_so() {
+    let mut rig = Rig::with(CoreConfig::default());
+    for _ in 0..2 {
+        rig.core.nack_next(u32::MAX);
+        rig.core.return_next(u32::MAX);
+    }
+    rig.check(&[("a1 confirm", &["a1 ok"]), ("a1 publish - q m", &["a1 nack 1 multiple"])]);
 }
