@@ -1,32 +1,12 @@
 //! Administration: what `rabbitmqctl` and the management plug-in do.
 
-use std::collections::BTreeMap;
-
 use super::{
     Core,
+    admin_vhosts::SYSTEM_EXCHANGES,
     error::Close,
     keys::{ConnectionId, ExchangeKey, QueueKey, VhostKey},
-    message::Name,
-    policies::Policies,
-    routing::ExchangeType,
     time::Time,
-    topology::VirtualHost,
-    users::InvalidPermissions,
 };
-
-/// The exchanges that each virtual host has.
-const SYSTEM_EXCHANGES: [(&str, ExchangeType); 7] = [
-    ("", ExchangeType::Direct),
-    ("amq.direct", ExchangeType::Direct),
-    ("amq.fanout", ExchangeType::Fanout),
-    ("amq.headers", ExchangeType::Headers),
-    ("amq.match", ExchangeType::Headers),
-    ("amq.rabbitmq.trace", ExchangeType::Topic),
-    ("amq.topic", ExchangeType::Topic),
-];
-
-/// The types that queues may have.
-const QUEUE_TYPES: [&str; 3] = ["classic", "quorum", "stream"];
 
 /// What a restart leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,190 +18,6 @@ pub enum Keep {
 }
 
 impl Core {
-    /// Adds a user, who may not use any virtual host yet, or changes the password of one.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig};
-    /// let mut core = Core::new(CoreConfig::default());
-    /// core.add_user("u", "secret");
-    /// assert!(core.authenticate("u", "secret"));
-    /// ```
-    pub fn add_user(&mut self, name: &str, password: &str) {
-        self.users.add(name, password);
-    }
-
-    /// Lets a user publish under the name of another one, or not. Returns false if there is no such user.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig};
-    /// Core::new(CoreConfig::default()).set_impersonator("guest", true);
-    /// ```
-    pub fn set_impersonator(&mut self, name: &str, impersonator: bool) -> bool {
-        self.users.set_impersonator(name, impersonator)
-    }
-
-    /// Removes a user, and closes the user's connections with 320. Returns whether there was one.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig, Time};
-    /// let mut core = Core::new(CoreConfig::default());
-    /// assert!(core.remove_user(Time::ZERO, "guest") && !core.authenticate("guest", "guest"));
-    /// ```
-    pub fn remove_user(&mut self, now: Time, name: &str) -> bool {
-        self.arrive(now);
-        let removed = self.users.remove(name);
-        let text = format!("user '{name}' is deleted");
-        self.close_connections(&text, |info| &*info.user == name);
-        removed
-    }
-
-    /// Sets the patterns of names that a user may configure, write and read in a virtual host.
-    ///
-    /// # Errors
-    /// For a user or a virtual host that is not there, and a pattern that is no regular expression.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig};
-    /// let mut core = Core::new(CoreConfig::default());
-    /// core.set_permissions("guest", "/", ["^orders", ".*", ".*"]).unwrap();
-    /// ```
-    pub fn set_permissions(
-        &mut self,
-        user: &str,
-        vhost: &str,
-        patterns: [&str; 3],
-    ) -> Result<(), InvalidPermissions> {
-        self.check_vhost(vhost)?;
-        self.users.set_permissions(user, vhost, patterns)
-    }
-
-    /// Allows a user everything in a virtual host.
-    pub(super) fn grant_all(&mut self, user: &str, vhost: &str) {
-        // These patterns are always right, and `guest` may be removed.
-        let _ = self.users.set_permissions(user, vhost, [".*"; 3]);
-    }
-
-    /// Forbids a user a virtual host. Returns whether it was allowed.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig};
-    /// Core::new(CoreConfig::default()).clear_permissions("guest", "/");
-    /// ```
-    pub fn clear_permissions(&mut self, user: &str, vhost: &str) -> bool {
-        self.users.clear_permissions(user, vhost)
-    }
-
-    /// Sets the patterns of routing keys with which a user may publish to a topic exchange and bind to it.
-    ///
-    /// # Errors
-    /// For a user or a virtual host that is not there, and a pattern that is no regular expression.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig};
-    /// let mut core = Core::new(CoreConfig::default());
-    /// core.set_topic_permissions("guest", "/", "amq.topic", ["^{username}\\.", ".*"]).unwrap();
-    /// ```
-    pub fn set_topic_permissions(
-        &mut self,
-        user: &str,
-        vhost: &str,
-        exchange: &str,
-        patterns: [&str; 2],
-    ) -> Result<(), InvalidPermissions> {
-        self.check_vhost(vhost)?;
-        self.users.set_topic_permissions(user, vhost, exchange, patterns)
-    }
-
-    fn check_vhost(&self, name: &str) -> Result<(), InvalidPermissions> {
-        let vhost = self.topology.vhost(name).map(|_| ());
-        vhost.ok_or_else(|| InvalidPermissions::NoVirtualHost(name.to_owned()))
-    }
-
-    /// Returns whether there is a user.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig};
-    /// assert!(Core::new(CoreConfig::default()).has_user("guest"));
-    /// ```
-    pub fn has_user(&self, name: &str) -> bool {
-        self.users.contains(name)
-    }
-
-    /// Adds a virtual host with its predefined exchanges. `guest` may use it. Returns false if it is there.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig};
-    /// let mut core = Core::new(CoreConfig::default());
-    /// assert!(core.add_vhost("test") && !core.add_vhost("/"));
-    /// ```
-    pub fn add_vhost(&mut self, name: &str) -> bool {
-        if self.topology.vhost(name).is_some() {
-            return false;
-        }
-        let name: Name = name.into();
-        let vhost = self.topology.vhosts.insert(VirtualHost {
-            name: name.clone(),
-            exchanges: BTreeMap::new(),
-            queues: BTreeMap::new(),
-            max_connections: None,
-            max_queues: None,
-            default_queue_type: self.rules.queue_type_added.then(|| "classic".into()),
-            policies: Policies::default(),
-        });
-        self.topology.by_name.insert(name.clone(), vhost);
-        self.add_system_exchanges(vhost);
-        self.grant_all("guest", &name);
-        true
-    }
-
-    /// Sets the type of queues in a virtual host that are declared without one: `classic`, `quorum` or `stream`. From 4.0 on
-    /// it is `classic` unless set. Returns false if there is no such virtual host or type.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig};
-    /// Core::new(CoreConfig::default()).set_default_queue_type("/", Some("quorum"));
-    /// ```
-    pub fn set_default_queue_type(&mut self, vhost: &str, kind: Option<&str>) -> bool {
-        if kind.is_some_and(|kind| !QUEUE_TYPES.contains(&kind)) {
-            return false;
-        }
-        self.vhost_mut(vhost).map(|vhost| vhost.default_queue_type = kind.map(Name::from)).is_some()
-    }
-
-    fn add_system_exchanges(&mut self, vhost: VhostKey) {
-        for (name, kind) in SYSTEM_EXCHANGES {
-            self.add_system_exchange(vhost, name, kind, name == "amq.rabbitmq.trace");
-        }
-    }
-
-    /// Removes a virtual host with all that is in it, and closes its connections with 320. Returns whether there
-    /// was one.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig, Time};
-    /// let mut core = Core::new(CoreConfig::default());
-    /// assert!(core.remove_vhost(Time::ZERO, "/") && !core.remove_vhost(Time::ZERO, "/"));
-    /// ```
-    pub fn remove_vhost(&mut self, now: Time, name: &str) -> bool {
-        self.arrive(now);
-        let Some(vhost) = self.topology.by_name.remove(name) else { return false };
-        self.close_connections(&format!("vhost '{name}' is deleted"), |info| &*info.vhost == name);
-        self.clear_vhost(vhost, |_| false, |_| false);
-        self.topology.vhosts.remove(vhost);
-        self.users.forget_vhost(name);
-        true
-    }
-
     /// Closes a connection with 320, as the management plug-in does. Returns false if it is not open.
     ///
     /// # Examples
@@ -238,7 +34,7 @@ impl Core {
         is_open
     }
 
-    fn close_connections(&mut self, text: &str, of: impl Fn(&super::ConnectionInfo) -> bool) {
+    pub(super) fn close_connections(&mut self, text: &str, of: impl Fn(&super::ConnectionInfo) -> bool) {
         let closed: Vec<ConnectionId> = self
             .connections
             .iter()
@@ -346,7 +142,7 @@ impl Core {
     }
 
     /// Removes what is not kept from a virtual host.
-    fn clear_vhost(
+    pub(super) fn clear_vhost(
         &mut self,
         vhost: VhostKey,
         keeps_queue: impl Fn(&super::topology::QueueRecord) -> bool,

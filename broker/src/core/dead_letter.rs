@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use actix_pika_actors::{Table, Value};
 
 use super::{
-    line::Rules,
     message::{Message, Name},
     octets::octets_of,
     properties::sorted,
     queue::Dead,
+    rules::Rules,
 };
 
 const DEATHS: &str = "x-death";

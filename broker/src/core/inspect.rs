@@ -1,198 +1,12 @@
 //! Looking at what is there, for assertions.
 
-use std::{collections::VecDeque, sync::Arc};
-
-use actix_pika_actors::Table;
-
 use super::{
     Core,
     keys::{ConnectionId, QueueKey, VhostKey},
-    message::{Message, Name},
-    routing::topic_matches,
     session::{ConnectionInfo, Ending},
-    settings::QueueSettings,
-    time::Time,
     topology::Destination,
+    views::{BindingView, ConsumerView, ExchangeView, MessageView, QueueView, StoredState},
 };
-
-/// A queue as it is now.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct QueueView {
-    /// The name.
-    pub name: Name,
-    /// Whether it outlives a restart.
-    pub durable: bool,
-    /// Whether it goes with its last consumer.
-    pub auto_delete: bool,
-    /// The connection that it belongs to.
-    pub owner: Option<ConnectionId>,
-    /// The arguments that it was declared with.
-    pub arguments: Table,
-    /// The policy that applies to it.
-    pub policy: Option<Name>,
-    /// The operator policy that applies to it.
-    pub operator_policy: Option<Name>,
-    /// What arguments and policies say.
-    pub settings: QueueSettings,
-    /// How many messages are ready.
-    pub ready: usize,
-    /// The size of the ready messages, as it counts for a limit in bytes.
-    pub ready_bytes: u64,
-    /// How many messages are delivered and not acked.
-    pub unacked: usize,
-    /// How many consumers there are.
-    pub consumers: usize,
-}
-
-/// A message in a queue, or on its way.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct MessageView {
-    /// The message.
-    pub message: Arc<Message>,
-    /// Where it is.
-    pub state: StoredState,
-    /// Whether its next delivery says so, or its last one did.
-    pub redelivered: bool,
-    /// How many deliveries of a quorum queue failed.
-    pub delivery_count: u32,
-}
-
-/// Where a message of a queue is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StoredState {
-    /// In the queue.
-    Ready,
-    /// Delivered and not acked.
-    Unacked {
-        /// The connection that has it.
-        connection: ConnectionId,
-        /// The channel that has it.
-        channel: u16,
-        /// The delivery tag.
-        delivery_tag: u64,
-    },
-    /// Returned to a quorum queue that delays it, and not ready before this time.
-    Delayed(Time),
-    /// Dead, and kept until its dead letters are taken.
-    Dead,
-}
-
-/// A consumer as it is now.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ConsumerView {
-    /// The connection.
-    pub connection: ConnectionId,
-    /// The channel.
-    pub channel: u16,
-    /// The tag.
-    pub tag: Name,
-    /// The queue.
-    pub queue: Name,
-    /// Its limit of unacked deliveries, 0 for none.
-    pub prefetch: u16,
-    /// How many deliveries it has not acked.
-    pub unacked: u32,
-    /// Whether it acks nothing.
-    pub no_ack: bool,
-    /// Whether it allows no others.
-    pub exclusive: bool,
-    /// Its priority.
-    pub priority: i64,
-    /// Whether it gets messages: not one that waits behind a single active consumer.
-    pub active: bool,
-    /// The arguments that it was started with.
-    pub arguments: Table,
-}
-
-/// An exchange as it is now.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ExchangeView {
-    /// The name; that of the default exchange is empty.
-    pub name: Name,
-    /// The type.
-    pub kind: Name,
-    /// Whether it outlives a restart.
-    pub durable: bool,
-    /// Whether it goes with its last binding.
-    pub auto_delete: bool,
-    /// Whether only other exchanges publish to it.
-    pub internal: bool,
-    /// The arguments that it was declared with.
-    pub arguments: Table,
-}
-
-/// A binding as it is now, those of the default exchange included.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct BindingView {
-    /// The exchange.
-    pub source: Name,
-    /// The queue or exchange that it leads to.
-    pub destination: Name,
-    /// Whether that is a queue.
-    pub to_queue: bool,
-    /// The routing key.
-    pub key: Name,
-    /// The arguments.
-    pub arguments: Table,
-}
-
-/// A publish that the broker took.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Published {
-    /// When.
-    pub at: Time,
-    /// By whom.
-    pub connection: ConnectionId,
-    /// What.
-    pub message: Arc<Message>,
-}
-
-/// The most octets of bodies that the log keeps from being freed.
-const LOGGED_BYTES: usize = 64 << 20;
-
-/// The last publishes, within limits of their number and size.
-#[derive(Debug)]
-pub(crate) struct PublishLog {
-    max: usize,
-    bytes: usize,
-    entries: VecDeque<Published>,
-}
-
-impl PublishLog {
-    pub(crate) fn new(max: usize) -> Self {
-        Self { max, bytes: 0, entries: VecDeque::new() }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.entries.clear();
-        self.bytes = 0;
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub(crate) fn record(&mut self, at: Time, connection: ConnectionId, message: &Arc<Message>) {
-        let size = message.body.len();
-        if self.max == 0 || size > LOGGED_BYTES {
-            return;
-        }
-        while self.entries.len() >= self.max || self.bytes + size > LOGGED_BYTES {
-            let Some(oldest) = self.entries.pop_front() else { break };
-            self.bytes -= oldest.message.body.len();
-        }
-        self.bytes += size;
-        self.entries.push_back(Published { at, connection, message: Arc::clone(message) });
-    }
-}
 
 impl Core {
     /// Returns the names of the virtual hosts.
@@ -269,29 +83,16 @@ impl Core {
                     let Some(stored) = delivered.stored.as_ref().filter(|_| delivered.queue == key) else {
                         continue;
                     };
-                    views.push(MessageView {
-                        message: Arc::clone(&stored.message),
-                        state: StoredState::Unacked { connection, channel: *number, delivery_tag },
-                        redelivered: stored.redelivered,
-                        delivery_count: stored.delivery_count,
-                    });
+                    let state = StoredState::Unacked { connection, channel: *number, delivery_tag };
+                    views.push(MessageView::new(stored, state));
                 }
             }
         }
-        views.extend(queue.queue.iter().map(|stored| MessageView {
-            message: Arc::clone(&stored.message),
-            state: StoredState::Ready,
-            redelivered: stored.redelivered,
-            delivery_count: stored.delivery_count,
-        }));
+        let ready = queue.queue.iter().map(|stored| (StoredState::Ready, stored));
         let delayed = queue.queue.delayed().map(|(at, stored)| (StoredState::Delayed(at), stored));
         let dead = queue.kept.iter().map(|kept| (StoredState::Dead, &kept.dead.stored));
-        views.extend(delayed.chain(dead).map(|(state, stored)| MessageView {
-            message: Arc::clone(&stored.message),
-            state,
-            redelivered: stored.redelivered,
-            delivery_count: stored.delivery_count,
-        }));
+        let others = ready.chain(delayed).chain(dead);
+        views.extend(others.map(|(state, stored)| MessageView::new(stored, state)));
         views
     }
 
@@ -434,17 +235,5 @@ impl Core {
     /// Returns what is known of an open connection.
     pub(crate) fn connection_info(&self, connection: ConnectionId) -> Option<&ConnectionInfo> {
         self.connections.get(connection).map(|connection| &connection.info)
-    }
-
-    /// Returns the last publishes whose routing key matches a pattern of a topic exchange, oldest first.
-    ///
-    /// # Examples
-    /// ```
-    /// # use actix_pika_broker::core::{Core, CoreConfig};
-    /// let core = Core::new(CoreConfig::default());
-    /// assert_eq!(core.published("orders.#").count(), 0);
-    /// ```
-    pub fn published<'a>(&'a self, pattern: &'a str) -> impl Iterator<Item = &'a Published> {
-        self.log.entries.iter().filter(move |entry| topic_matches(pattern, &entry.message.routing_key))
     }
 }

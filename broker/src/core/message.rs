@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::{
     dead_letters::Chain,
     field_check::is_readable,
-    line::Rules,
     memory::Share,
     properties::{self, Summary, Unreadable},
+    rules::Rules,
 };
 
 /// A name of an entity, a routing key or a tag.

@@ -6,6 +6,8 @@
 //! answers, generated names included. The methods of `Core` are in the files of this folder, one idea each.
 
 mod admin;
+mod admin_users;
+mod admin_vhosts;
 mod advance;
 mod arguments;
 mod binding_methods;
@@ -45,12 +47,14 @@ mod policies;
 mod pretty;
 mod properties;
 mod publish;
+mod publish_log;
 mod queue;
 mod queue_declare;
 mod queue_methods;
 mod reply_to;
 mod route;
 mod routing;
+mod rules;
 mod session;
 mod settings;
 mod settle;
@@ -63,6 +67,7 @@ mod topology;
 mod transaction;
 mod unacked;
 mod users;
+mod views;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -76,17 +81,19 @@ pub use self::{
     config::{CoreConfig, Permits},
     entities::EntityLimits,
     error::{Close, Failure},
-    inspect::{BindingView, ConsumerView, ExchangeView, MessageView, Published, QueueView, StoredState},
     keys::ConnectionId,
-    line::{DeadLetterCounts, GoneAtCommit, Line, QuorumPriorities, Rules},
+    line::Line,
     message::{Message, Name},
     output::{Outgoing, Output},
     policies::{ApplyTo, InvalidPolicy, Policy},
     publish::Publish,
+    publish_log::Published,
+    rules::{DeadLetterCounts, GoneAtCommit, QuorumPriorities, Rules},
     session::{ChannelState, ConnectionInfo},
     settings::{DelayedRetry, Overflow, QueueKind, QueueSettings},
     time::Time,
     users::{InvalidPattern, InvalidPermissions},
+    views::{BindingView, ConsumerView, ExchangeView, MessageView, QueueView, StoredState},
 };
 pub(crate) use self::{
     close_channel::too_many_channels,
@@ -100,10 +107,10 @@ use self::{
     delayed::Delayed,
     entities::Entities,
     faults::Faults,
-    inspect::PublishLog,
     keys::{ConsumerKey, ExchangeKey, QueueKey},
     memory::Memory,
     names::NameSource,
+    publish_log::PublishLog,
     queue::Dead,
     routing::Walk,
     session::{Channel, Connection, Consumer},

@@ -86,7 +86,7 @@ pub(crate) struct Channel {
     pub(crate) prefetch: u16,
     /// The limit that the consumers share.
     pub(crate) shared: SharedLimit,
-    pub(crate) last_queue: Name0,
+    pub(crate) last_queue: Option<Name>,
     pub(crate) reply_consumer: Option<ReplyConsumer>,
     /// The milliseconds that a delivery may stay unacked, as they were when it was opened.
     pub(crate) consumer_timeout: Option<u64>,
@@ -115,9 +115,6 @@ impl Channel {
         unacked.chain(settled.map(|(_, delivered)| delivered))
     }
 }
-
-/// A name that is empty at first.
-pub(crate) type Name0 = Option<Name>;
 
 /// A limit of unacked deliveries for all consumers of a channel.
 #[derive(Debug, Default)]

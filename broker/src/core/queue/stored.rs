@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::core::{Line, Message, QueueKind, QueueSettings, Time};
+use crate::core::{Message, QueueKind, QueueSettings, Time};
 
 /// A message in a queue, or taken out of it and not settled yet.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl Stored {
             QueueKind::Stream { .. } => [Some(("x-stream-offset", self.place as i64)), None],
             QueueKind::Quorum { .. } => {
                 let count = |name, count: u32| (count > 0).then_some((name, i64::from(count)));
-                if settings.line == Line::V3_10 && by == HandOut::Get {
+                if rules.delivery_count_zero && by == HandOut::Get {
                     [Some(("x-delivery-count", self.delivery_count.into())), None]
                 } else if rules.acquired_count {
                     // That of a dead letter begins with the failures that it brings along.

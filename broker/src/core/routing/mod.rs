@@ -14,6 +14,6 @@ mod tests;
 
 pub(crate) use self::{
     router::{Binding, ExchangeType, Router},
-    topic::topic_matches,
+    topic::TopicPattern,
     walk::{Destination, Graph, Walk},
 };

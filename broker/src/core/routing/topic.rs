@@ -72,13 +72,23 @@ pub(super) fn octets(pattern: &[u8]) -> u64 {
     words(pattern).count() as u64 * NODE
 }
 
-/// Returns whether a pattern of a topic exchange matches a routing key.
-pub(crate) fn topic_matches(pattern: &str, key: &str) -> bool {
-    let mut topics = Topics::default();
-    topics.insert(pattern.as_bytes(), ());
-    let mut found = false;
-    topics.each_match([key].into_iter(), |()| found = true);
-    found
+/// A pattern of a topic exchange.
+#[derive(Debug)]
+pub(crate) struct TopicPattern(Topics<()>);
+
+impl TopicPattern {
+    pub(crate) fn new(pattern: &str) -> Self {
+        let mut topics = Topics::default();
+        topics.insert(pattern.as_bytes(), ());
+        Self(topics)
+    }
+
+    /// Returns whether it matches a routing key.
+    pub(crate) fn matches(&self, key: &str) -> bool {
+        let mut found = false;
+        self.0.each_match([key].into_iter(), |()| found = true);
+        found
+    }
 }
 
 impl<V> Default for Topics<V> {
