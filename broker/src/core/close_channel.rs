@@ -12,7 +12,7 @@ use super::{
     message::Name,
     output::Output,
     queue::Return,
-    session::{Channel, Delivered, Ending, Mode},
+    session::{Channel, Delivered, Ending, Mode, Taker},
     settings::QueueKind,
 };
 
@@ -130,30 +130,32 @@ impl Core {
         }
     }
 
-    /// When a quorum queue takes back what a consumer holds: by the place in the queue's list, or by the tag. Each
-    /// `basic.get` is a consumer behind that list, whose tag is the delivery tag as text.
-    fn turn_of_consumer(&self, tag: u64, delivered: &Delivered) -> Option<(usize, Name)> {
+    /// When a quorum queue takes back what a consumer holds. Each `basic.get` is a consumer, whose tag is the delivery tag
+    /// as text.
+    fn turn_of_consumer(&self, tag: u64, delivered: &Delivered) -> Option<ReturnTurn> {
         if self.is_classic(delivered.queue) {
             return None;
         }
-        let Some(key) = delivered.consumer else { return Some((self.behind_all(), tag.to_string().into())) };
-        let name = self.consumers.get(key)?.tag.clone();
-        if !self.rules.quorum_returns_by_consumer {
-            return Some((0, name));
-        }
-        let queue = self.topology.queues.get(delivered.queue)?;
-        let place = queue.roster.iter().position(|other| other == key);
-        Some((place.unwrap_or(usize::MAX), name))
-    }
-
-    fn behind_all(&self) -> usize {
-        if self.rules.quorum_returns_by_consumer { usize::MAX } else { 0 }
+        Some(match &delivered.by {
+            Taker::Get => ReturnTurn::Tag(tag.to_string().into()),
+            Taker::Consumer { serial, .. } if self.rules.quorum_returns_by_consumer => {
+                ReturnTurn::Serial(*serial)
+            }
+            Taker::Consumer { tag, .. } => ReturnTurn::Tag(tag.clone()),
+        })
     }
 
     fn is_classic(&self, queue: QueueKey) -> bool {
         let queue = self.topology.queues.get(queue);
         queue.is_some_and(|queue| matches!(queue.queue.settings().kind, QueueKind::Classic { .. }))
     }
+}
+
+/// The place of a consumer among those whose deliveries come back.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ReturnTurn {
+    Serial(u64),
+    Tag(Name),
 }
 
 pub(crate) fn too_many_channels(max: u16) -> Failure {

@@ -19,7 +19,7 @@ use super::{
     names::{REPLY_TO, queue_text},
     permissions::Resource,
     queue::{StreamFilter, StreamReader},
-    session::Consumer,
+    session::{Consumer, Taker},
     settings::QueueKind,
     users::Access,
 };
@@ -120,10 +120,12 @@ impl Core {
             }
         }
         let counted = self.count_entity(Entity::Consumer, &tag, &table)?;
+        self.last_consumer += 1;
         Ok(Consumer {
             connection: at.connection,
             channel: at.number,
             tag,
+            serial: self.last_consumer,
             queue: key,
             no_ack: consume.no_ack,
             exclusive: consume.exclusive,
@@ -142,6 +144,7 @@ impl Core {
         let (queue, priority, exclusive, tag) =
             (consumer.queue, consumer.priority, consumer.exclusive, consumer.tag.clone());
         let key = self.consumers.insert(consumer);
+        self.adopt(at, key);
         if let Ok(channel) = self.channel(at) {
             channel.consumers.insert(tag, key);
         }
@@ -156,6 +159,28 @@ impl Core {
         }
         self.review_consumer(key);
         self.make_due(queue);
+    }
+
+    /// Lets a consumer of a quorum queue go on for one of its tag that has left and still holds messages.
+    fn adopt(&mut self, at: ChannelAt, key: ConsumerKey) {
+        let Some(consumer) = self.consumers.get_mut(key) else { return };
+        let Some(queue) = self.topology.queues.get(consumer.queue) else { return };
+        if !matches!(queue.queue.settings().kind, QueueKind::Quorum { .. }) {
+            return;
+        }
+        let connection = self.connections.get_mut(at.connection);
+        let Some(channel) = connection.and_then(|connection| connection.channels.get_mut(&at.number)) else {
+            return;
+        };
+        for delivered in channel.held_mut().filter(|delivered| delivered.queue == consumer.queue) {
+            if let Taker::Consumer { key: former, tag, serial } = &mut delivered.by
+                && *tag == consumer.tag
+            {
+                *former = key;
+                consumer.serial = *serial;
+                consumer.used += 1;
+            }
+        }
     }
 
     pub(super) fn cancel(&mut self, at: ChannelAt, cancel: &basic::Cancel) -> Handled {

@@ -116,7 +116,7 @@ impl Core {
         let rejections = u32::from(is_quorum && dead.reason == Reason::Rejected);
         message.failures = match self.rules.dead_letter_counts {
             DeadLetterCounts::None => 0,
-            DeadLetterCounts::Rejections => dead.stored.message.failures + rejections,
+            DeadLetterCounts::RejectionsAndLosses => dead.stored.losses + rejections,
             DeadLetterCounts::Failures => dead.stored.delivery_count,
         };
         Some((exchange, message))

@@ -13,7 +13,7 @@ use super::{
     output::Output,
     properties::{kept, sorted},
     queue::{HandOut, Stored},
-    session::{Delivered, Ending},
+    session::{Delivered, Ending, Taker},
     settings::{QueueKind, QueueSettings},
 };
 
@@ -120,8 +120,9 @@ impl Core {
         if is_shared_by(queue.queue.settings()) {
             channel.shared.used += 1;
         }
-        let delivered =
-            Delivered { queue: key, consumer: Some(consumer_key), stored: Some(stored), since: self.now };
+        let (tag, serial) = (consumer.tag.clone(), consumer.serial);
+        let by = Taker::Consumer { key: consumer_key, tag, serial };
+        let delivered = Delivered { queue: key, by, stored: Some(stored), since: self.now };
         channel.unacked.push(delivery_tag, delivered);
         if consumer.used == 1 {
             queue.roster.set_busy(consumer_key, true);

@@ -129,12 +129,12 @@ impl Core {
         let mut next: Option<Time> = None;
         for delivered in channel.held_mut().filter(|delivered| delivered.stored.is_some()) {
             let Some(queue) = topology.queues.get(delivered.queue) else { continue };
-            let consumer = delivered.consumer.and_then(|key| consumers.get(key));
+            let consumer = delivered.consumer().and_then(|key| consumers.get(key));
             let Some(timeout) = timeout(rules, queue.queue.settings(), consumer, usual) else { continue };
             let due = delivered.since.after_millis(timeout);
             if due <= now {
                 let stored = delivered.stored.take();
-                late.extend(stored.map(|stored| (delivered.queue, delivered.consumer, stored)));
+                late.extend(stored.map(|stored| (delivered.queue, delivered.consumer(), stored)));
             } else if next.is_none_or(|next| due < next) {
                 next = Some(due);
             }

@@ -3,9 +3,18 @@
 use actix_pika_actors::wire::method::{AMQPClass, basic};
 
 use super::{
-    ChannelAt, Core, deliver::content_of, delivery_timeout::timeout, dispatch::Handled, error::Failure,
-    names::queue_text, output::Output, permissions::Resource, queue::HandOut, session::Delivered,
-    settings::QueueKind, users::Access,
+    ChannelAt, Core,
+    deliver::content_of,
+    delivery_timeout::timeout,
+    dispatch::Handled,
+    error::Failure,
+    names::queue_text,
+    output::Output,
+    permissions::Resource,
+    queue::HandOut,
+    session::{Delivered, Taker},
+    settings::QueueKind,
+    users::Access,
 };
 
 impl Core {
@@ -68,7 +77,7 @@ impl Core {
         let delivery_tag = channel.last_tag;
         let redelivered = stored.redelivered;
         if !get.no_ack {
-            let delivered = Delivered { queue: key, consumer: None, stored: Some(stored), since: now };
+            let delivered = Delivered { queue: key, by: Taker::Get, stored: Some(stored), since: now };
             channel.unacked.push(delivery_tag, delivered);
             if let Some(timeout) = timeout {
                 self.watch_until(at, now.after_millis(timeout));

@@ -93,7 +93,7 @@ impl Core {
             if delivered.stored.is_some() {
                 *unacked.entry(delivered.queue).or_default() += 1;
             }
-            if let Some(consumer) = delivered.consumer {
+            if let Some(consumer) = delivered.consumer() {
                 *used.entry(consumer).or_default() += 1;
             }
         }

@@ -159,6 +159,8 @@ pub struct Core {
     entities: Arc<Entities>,
     low_on_memory: bool,
     walk: Walk<ExchangeKey, QueueKey>,
+    /// The number of the last consumer.
+    last_consumer: u64,
     /// The routing key of the last publish.
     last_key: Option<Name>,
 }
@@ -206,6 +208,7 @@ impl Core {
             entities: Arc::default(),
             low_on_memory: false,
             walk: Walk::default(),
+            last_consumer: 0,
             last_key: None,
             config,
         };

@@ -8,14 +8,16 @@ use bytes::Bytes;
 use super::{
     ChannelAt, Core,
     error::{Close, Failure},
-    keys::{ConnectionId, ExchangeKey},
+    keys::{ConnectionId, ExchangeKey, QueueKey},
     message::{Message, Name},
     names::REPLY_TO,
     octets::text_of,
     output::Output,
     permissions::Resource,
     properties::sorted,
+    rules::GoneAtCommit,
     session::{ChannelState, Mode, Routed, Target, Uncommitted},
+    settings::QueueKind,
     term::type_name,
     time::{LONGEST_MILLIS, Time},
     users::Access,
@@ -168,11 +170,7 @@ impl Core {
         let queues = self.route(exchange, &message);
         let mandatory = publish.mandatory;
         if matches!(self.channel(at)?.mode, Mode::Transaction(_)) {
-            let target = |key| {
-                let queue = self.topology.queues.get(key)?;
-                Some(Target { key, name: queue.name.clone(), kind: queue.queue.settings().kind.clone() })
-            };
-            let queues = queues.into_iter().filter_map(target).collect();
+            let queues = self.targets(queues, &message);
             if let Mode::Transaction(transaction) = &mut self.channel(at)?.mode {
                 transaction.publishes.push(Uncommitted { message, mandatory, queues, replied });
             }
@@ -186,6 +184,24 @@ impl Core {
     /// Returns the largest body that a message may have now.
     pub(crate) fn message_max(&self) -> u64 {
         self.config.message_max.unwrap_or(self.rules.message_max)
+    }
+
+    /// The queues that a publish of a transaction goes to at the commit.
+    fn targets(&self, queues: Vec<QueueKey>, message: &Message) -> Vec<Target> {
+        let target = |key| {
+            let queue = self.topology.queues.get(key)?;
+            Some(Target { name: queue.name.clone(), found: Some((key, queue.queue.settings().kind.clone())) })
+        };
+        let mut targets: Vec<Target> = queues.into_iter().filter_map(target).collect();
+        // The default exchange gives names, and whether there are such queues is looked up at the commit.
+        if self.rules.gone_at_commit == GoneAtCommit::LookedUp && message.exchange.is_empty() {
+            for name in message.keys() {
+                if targets.iter().all(|target| target.name != *name) {
+                    targets.push(Target { name: name.clone(), found: None });
+                }
+            }
+        }
+        targets
     }
 
     /// Size, right, exchange.
@@ -291,11 +307,58 @@ impl Core {
             self.send_return(at, &message);
         }
         let mut taken = true;
+        // All queues get it, also if one refuses it.
+        if self.registers(at, &queues) {
+            let (quorum, others): (Vec<_>, Vec<_>) =
+                queues.into_iter().partition(|queue| self.is_quorum(*queue));
+            for queue in others {
+                taken &= self.enqueue(queue, &message);
+            }
+            for _ in 0..self.dead.len() {
+                let Some((queue, dead)) = self.dead.pop_front() else { break };
+                self.dead_letter(queue, dead);
+            }
+            for queue in quorum {
+                taken &= self.enqueue(queue, &message);
+            }
+            return taken;
+        }
         for queue in queues {
-            // All queues get it, also if one refuses it.
             taken &= self.enqueue(queue, &message);
         }
         taken
+    }
+
+    /// Whether a channel registers with one of several queues, as it does with a quorum queue before its first publish
+    /// there. That takes so long that the others have the message before all quorum queues, and what they drop is
+    /// dead-lettered.
+    fn registers(&mut self, at: ChannelAt, queues: &[QueueKey]) -> bool {
+        let mut is_new = false;
+        for queue in queues {
+            is_new |= self.is_quorum(*queue) && self.register(at, *queue);
+        }
+        is_new && queues.len() > 1
+    }
+
+    fn register(&mut self, at: ChannelAt, queue: QueueKey) -> bool {
+        let connection = self.connections.get_mut(at.connection);
+        let Some(channel) = connection.and_then(|connection| connection.channels.get_mut(&at.number)) else {
+            return false;
+        };
+        let registered = &mut channel.registered;
+        if registered.contains(&queue) {
+            return false;
+        }
+        // Those that are deleted are forgotten when there are many.
+        if registered.len() >= 64 && registered.len().is_power_of_two() {
+            registered.retain(|queue| self.topology.queues.contains_key(*queue));
+        }
+        registered.insert(queue)
+    }
+
+    fn is_quorum(&self, queue: QueueKey) -> bool {
+        let queue = self.topology.queues.get(queue);
+        queue.is_some_and(|queue| matches!(queue.queue.settings().kind, QueueKind::Quorum { .. }))
     }
 
     fn send_return(&mut self, at: ChannelAt, message: &Arc<Message>) {

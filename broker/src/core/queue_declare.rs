@@ -74,7 +74,7 @@ impl Core {
         let mut left = BTreeSet::new();
         let mut got = 0;
         for delivered in held {
-            match delivered.consumer {
+            match delivered.consumer() {
                 None => got += 1,
                 Some(consumer) if self.consumers.contains_key(consumer) => {}
                 Some(consumer) => _ = left.insert(consumer),

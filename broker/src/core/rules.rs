@@ -29,8 +29,9 @@ pub enum QuorumPriorities {
 pub enum DeadLetterCounts {
     /// Nothing.
     None,
-    /// How often a quorum queue has rejected it: the next quorum queue counts that as deliveries, but not to its limit.
-    Rejections,
+    /// How often a quorum queue has rejected it, or lost its consumer: the next quorum queue counts that as deliveries, but
+    /// not to its limit.
+    RejectionsAndLosses,
     /// How often a delivery of it failed, in any queue. The next quorum queue goes on counting.
     Failures,
 }
@@ -111,8 +112,8 @@ pub struct Rules {
     /// `x-credit` of a consumer has to be a table, and one without a credit; others end the connection with 541, and a
     /// classic queue begins anew. Streams do not look at it.
     pub credit_is_table: bool,
-    /// Deliveries that a quorum queue takes back from a channel come in the order of its consumers, those of
-    /// `basic.get` last. Otherwise, they come in the order of the consumers' tags.
+    /// Deliveries that a quorum queue takes back from a channel come in the order in which its consumers have subscribed,
+    /// and those of `basic.get` last. Otherwise, they come in the order of the consumers' tags.
     pub quorum_returns_by_consumer: bool,
     /// `x-queue-mode` has no meaning.
     pub queue_mode_ignored: bool,
@@ -269,7 +270,7 @@ pub(super) const V4_0: Rules = Rules {
     negative_limit_is_zero: false,
     least_max_priority: 1,
     mechanisms: "AMQPLAIN PLAIN",
-    dead_letter_counts: DeadLetterCounts::Rejections,
+    dead_letter_counts: DeadLetterCounts::RejectionsAndLosses,
     local_random: true,
     ..V3_13
 };

@@ -84,6 +84,8 @@ pub(crate) struct Channel {
     pub(crate) consumers: BTreeMap<Name, ConsumerKey>,
     /// The limit of consumers that are started from now on, 0 for none.
     pub(crate) prefetch: u16,
+    /// The quorum queues that it has published to.
+    pub(crate) registered: BTreeSet<QueueKey>,
     /// The limit that the consumers share.
     pub(crate) shared: SharedLimit,
     pub(crate) last_queue: Option<Name>,
@@ -160,9 +162,9 @@ pub(crate) struct Uncommitted {
 /// A queue that a message is to go to. It may be gone at the commit, or another one may have its name.
 #[derive(Debug)]
 pub(crate) struct Target {
-    pub(crate) key: QueueKey,
     pub(crate) name: Name,
-    pub(crate) kind: QueueKind,
+    /// None if there was no such queue at the publish.
+    pub(crate) found: Option<(QueueKey, QueueKind)>,
 }
 
 /// A message and the queues that it goes to.
@@ -187,11 +189,31 @@ pub(crate) enum Settle {
 #[derive(Debug)]
 pub(crate) struct Delivered {
     pub(crate) queue: QueueKey,
-    /// None for what `basic.get` took.
-    pub(crate) consumer: Option<ConsumerKey>,
+    pub(crate) by: Taker,
     /// None once the queue took it back because it was not settled in time.
     pub(crate) stored: Option<Stored>,
     pub(crate) since: Time,
+}
+
+impl Delivered {
+    /// Returns the consumer, which may have left.
+    pub(crate) fn consumer(&self) -> Option<ConsumerKey> {
+        if let Taker::Consumer { key, .. } = &self.by { Some(*key) } else { None }
+    }
+}
+
+/// Who took a delivery.
+#[derive(Clone, Debug)]
+pub(crate) enum Taker {
+    /// `basic.get`.
+    Get,
+    /// A consumer, which may have left.
+    Consumer {
+        key: ConsumerKey,
+        tag: Name,
+        /// Rises with each consumer.
+        serial: u64,
+    },
 }
 
 /// The consumer of direct reply-to.
@@ -207,6 +229,8 @@ pub(crate) struct Consumer {
     pub(crate) connection: super::keys::ConnectionId,
     pub(crate) channel: u16,
     pub(crate) tag: Name,
+    /// Rises with each consumer.
+    pub(crate) serial: u64,
     pub(crate) queue: QueueKey,
     pub(crate) no_ack: bool,
     pub(crate) exclusive: bool,

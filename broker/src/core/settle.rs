@@ -8,10 +8,11 @@ use super::{
     ChannelAt, Core,
     dispatch::Handled,
     error::Failure,
-    keys::{ConsumerKey, QueueKey},
+    keys::QueueKey,
+    message::Name,
     names::queue_text,
     queue::{Dead, Reason, Return, Stored},
-    session::{Delivered, Mode, Settle},
+    session::{Delivered, Mode, Settle, Taker},
 };
 
 /// Deliveries that one holder gives back to one queue.
@@ -24,11 +25,11 @@ pub(super) struct Returning {
 }
 
 /// Who held deliveries that come back together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     /// Each `basic.get` is a consumer of its own.
     Get(u64),
-    Consumer(ConsumerKey),
+    Consumer(Name),
 }
 
 impl Core {
@@ -64,10 +65,9 @@ impl Core {
         if !self.rules.stream_refuses_nack {
             return Ok(taken);
         }
-        let streams = taken.iter().filter_map(|(_, delivered)| self.topology.queues.get(delivered.queue));
-        let Some(stream) = streams.into_iter().find(|queue| queue.queue.stream().is_some()) else {
-            return Ok(taken);
-        };
+        let queues = taken.iter().filter_map(|(_, delivered)| self.topology.queues.get(delivered.queue));
+        let streams = queues.filter(|queue| queue.queue.stream().is_some());
+        let Some(stream) = streams.min_by_key(|queue| &queue.name) else { return Ok(taken) };
         let resource = queue_text(&self.topology.vhost_name(stream.vhost), &stream.name);
         self.take_back(taken, Return::ConnectionLost);
         let text = format!("basic.nack and basic.reject not supported by stream queues {resource}");
@@ -119,7 +119,7 @@ impl Core {
 
     /// Gives the place of a delivery in the limits back.
     fn release(&mut self, at: ChannelAt, delivered: &Delivered) {
-        let Some(key) = delivered.consumer else { return };
+        let Some(key) = delivered.consumer() else { return };
         let mut was_reached = false;
         if let Ok(channel) = self.channel(at) {
             was_reached = channel.shared.is_reached();
@@ -145,14 +145,19 @@ impl Core {
         }
     }
 
-    /// Puts deliveries back into their queues, in the order of their tags.
+    /// Puts deliveries back into their queues: those of one queue after those of another one, by their names, and in a
+    /// queue those of one consumer after those of another one, by their tags.
     pub(super) fn requeue(&mut self, at: ChannelAt, taken: Vec<(u64, Delivered)>, why: Return) {
-        let mut returned: BTreeMap<(QueueKey, Holder), Vec<Delivered>> = BTreeMap::new();
+        let mut returned: BTreeMap<(Option<Name>, QueueKey, Holder), Vec<Delivered>> = BTreeMap::new();
         for (tag, delivered) in taken {
-            let holder = delivered.consumer.map_or(Holder::Get(tag), Holder::Consumer);
-            returned.entry((delivered.queue, holder)).or_default().push(delivered);
+            let queue = self.topology.queues.get(delivered.queue).map(|queue| queue.name.clone());
+            let holder = match &delivered.by {
+                Taker::Get => Holder::Get(tag),
+                Taker::Consumer { tag, .. } => Holder::Consumer(tag.clone()),
+            };
+            returned.entry((queue, delivered.queue, holder)).or_default().push(delivered);
         }
-        let returning = |((queue, _), deliveries)| Returning { at, queue, deliveries, why };
+        let returning = |((_, queue, _), deliveries)| Returning { at, queue, deliveries, why };
         self.returning.extend(returned.into_iter().map(returning));
     }
 

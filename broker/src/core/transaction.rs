@@ -12,7 +12,7 @@ use super::{
     names::queue_text,
     pretty::Pretty,
     rules::GoneAtCommit,
-    session::{Mode, Routed, Target, Transaction, Uncommitted},
+    session::{Delivered, Mode, Routed, Settle, Target, Transaction, Uncommitted},
     settings::QueueKind,
     term::print_binary,
 };
@@ -33,12 +33,20 @@ impl Core {
         let Transaction { publishes, settled } = self.take_transaction(at)?;
         let mut taken = true;
         for publish in publishes {
-            taken &= self.commit_publish(at, publish)?;
+            match self.commit_publish(at, publish) {
+                Ok(kept) => taken &= kept,
+                Err(failure) => {
+                    self.put_back(at, settled)?;
+                    return Err(failure);
+                }
+            }
         }
         for (how, deliveries) in settled {
             self.settle_now(at, how, deliveries);
         }
         if !taken {
+            // The queues tell later that they have refused a message: what was settled is done.
+            while self.step() {}
             return Err(Failure::channel(406, "partial tx completion"));
         }
         Ok(Some(AMQPClass::Tx(tx::AMQPMethod::CommitOk(tx::CommitOk {}))))
@@ -51,8 +59,10 @@ impl Core {
         let mut taken = true;
         let mut queues = Vec::with_capacity(routed.len());
         for target in routed {
-            if self.topology.queues.contains_key(target.key) {
-                queues.push(target.key);
+            if let Some((key, _)) = target.found
+                && self.topology.queues.contains_key(key)
+            {
+                queues.push(key);
                 continue;
             }
             match self.instead_of(vhost, &target)? {
@@ -65,17 +75,19 @@ impl Core {
         Ok(self.deliver_to(at, Routed { message, mandatory, queues, replied }) && taken)
     }
 
-    /// What a queue that is gone stands for.
+    /// What a queue that is gone, or was not there, stands for.
     fn instead_of(&self, vhost: VhostKey, target: &Target) -> Result<Instead, Failure> {
         let found = self.topology.queue(vhost, &target.name);
+        let Some((_, kind)) = &target.found else {
+            return Ok(found.map_or(Instead::Nothing, Instead::Queue));
+        };
         let is_same = |key: &QueueKey| {
             let queue = self.topology.queues.get(*key);
-            queue
-                .is_some_and(|queue| discriminant(&queue.queue.settings().kind) == discriminant(&target.kind))
+            queue.is_some_and(|queue| discriminant(&queue.queue.settings().kind) == discriminant(kind))
         };
         let same = found.filter(is_same);
         let vhost = self.topology.vhost_name(vhost);
-        Ok(match (self.rules.gone_at_commit, &target.kind) {
+        Ok(match (self.rules.gone_at_commit, kind) {
             (GoneAtCommit::LookedUp, _) => found.map_or(Instead::Nothing, Instead::Queue),
             (GoneAtCommit::ByKind, QueueKind::Classic { .. }) => Instead::Refusal,
             (GoneAtCommit::ByKind, QueueKind::Quorum { .. }) => {
@@ -99,10 +111,18 @@ impl Core {
     /// Forgets publishes, and puts what was settled back as outstanding.
     pub(super) fn roll_back(&mut self, at: ChannelAt) -> Handled {
         let transaction = self.take_transaction(at)?;
-        let channel = self.channel(at)?;
-        channel.unacked.put_back(transaction.settled.into_iter().flat_map(|(_, taken)| taken));
+        self.put_back(at, transaction.settled)?;
         self.watch_again(at);
         Ok(Some(AMQPClass::Tx(tx::AMQPMethod::RollbackOk(tx::RollbackOk {}))))
+    }
+
+    fn put_back(
+        &mut self,
+        at: ChannelAt,
+        settled: Vec<(Settle, Vec<(u64, Delivered)>)>,
+    ) -> Result<(), Failure> {
+        self.channel(at)?.unacked.put_back(settled.into_iter().flat_map(|(_, taken)| taken));
+        Ok(())
     }
 
     fn take_transaction(&mut self, at: ChannelAt) -> Result<Transaction, Failure> {

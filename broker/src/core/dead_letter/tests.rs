@@ -40,6 +40,7 @@ impl Traveller {
             expires_at: None,
             arrived: Time::ZERO,
             delivery_count: 0,
+            losses: 0,
             acquired_count: 0,
             redelivered: false,
         };

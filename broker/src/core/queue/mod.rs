@@ -177,6 +177,7 @@ impl Queue {
                 continue;
             };
             stored.acquired_count += 1;
+            stored.losses += u32::from(why.is_loss());
             stored.delivery_count += u32::from(!rules.acquired_count || why.is_failure());
             if delivery_limit.is_some_and(|limit| stored.delivery_count > limit) {
                 dead.push(Dead { stored, reason: Reason::DeliveryLimit });
@@ -396,7 +397,17 @@ impl Queue {
             delivery_count = if goes_on { message.failures } else { 0 };
             redelivered = goes_on || matches!(self.lines, Lines::Quorum(_));
         }
-        Stored { message, place, expires_at, arrived: now, delivery_count, acquired_count: 0, redelivered }
+        let losses = message.failures;
+        Stored {
+            message,
+            place,
+            expires_at,
+            arrived: now,
+            delivery_count,
+            losses,
+            acquired_count: 0,
+            redelivered,
+        }
     }
 
     /// The smaller one of the queue's time and the message's.

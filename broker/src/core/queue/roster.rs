@@ -37,6 +37,8 @@ pub(crate) struct Roster<C> {
     /// Those that have left the round because they are full, in that order.
     aside: Vec<C>,
     active: Option<C>,
+    /// The active one gets no more, until it has settled everything: when it is that far, the best one becomes active.
+    makes_way: bool,
 }
 
 /// A consumer in the round.
@@ -60,7 +62,7 @@ impl<C: Copy + Eq> Roster<C> {
     /// Creates a roster; `leaves_at_turn` tells when a full consumer leaves the round: at its turn, or at once.
     pub(crate) fn new(turns: Turns, leaves_at_turn: bool) -> Self {
         let (consumers, ready, aside) = (Vec::new(), VecDeque::new(), Vec::new());
-        Self { turns, consumers, ready, full: 0, leaves_at_turn, aside, active: None }
+        Self { turns, consumers, ready, full: 0, leaves_at_turn, aside, active: None, makes_way: false }
     }
 
     /// Adds a consumer, which is ready at once, as the last one of its priority.
@@ -83,6 +85,7 @@ impl<C: Copy + Eq> Roster<C> {
         self.leave(&is_gone);
         if self.active.is_some_and(is_gone) {
             self.active = None;
+            self.makes_way = false;
         }
         self.choose_active();
     }
@@ -230,13 +233,16 @@ impl<C: Copy + Eq> Roster<C> {
         let fixed = self.active.is_some() && !self.takes_over();
         if !busy && !fixed {
             self.active = self.best().map(|best| best.key);
+            self.makes_way = false;
+        } else if self.takes_over() {
+            // For good, also if the other one leaves before.
+            self.makes_way |= self.best().map(|best| best.key) != self.active;
         }
     }
 
     /// Whether the active consumer gets messages: it is not blocked, and does not make way for another one.
     fn serves(&self, active: C) -> bool {
-        self.consumers.iter().any(|consumer| consumer.key == active && !consumer.blocked)
-            && (!self.takes_over() || self.best().is_some_and(|best| best.key == active))
+        self.consumers.iter().any(|consumer| consumer.key == active && !consumer.blocked) && !self.makes_way
     }
 
     fn takes_over(&self) -> bool {

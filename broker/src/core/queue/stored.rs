@@ -16,6 +16,9 @@ pub(crate) struct Stored {
     /// How often a delivery of it failed. Before 4.3, every return to a quorum queue is a failure, and classic queues do
     /// not count.
     pub(crate) delivery_count: u32,
+    /// How often a quorum queue has rejected it or lost its consumer, in all queues that it came from as a dead letter,
+    /// and lost its consumer in this one: see `DeadLetterCounts`.
+    pub(crate) losses: u32,
     /// How often it came back to a quorum queue.
     pub(crate) acquired_count: u32,
     /// What the next delivery says.
@@ -116,6 +119,11 @@ impl Return {
     /// Returns whether a line that distinguishes takes it for a failed delivery.
     pub(super) fn is_failure(self) -> bool {
         matches!(self, Self::Reject | Self::ChannelClosed | Self::ConnectionLost)
+    }
+
+    /// Returns whether the consumer was lost.
+    pub(super) fn is_loss(self) -> bool {
+        matches!(self, Self::ChannelClosed | Self::ConnectionLost)
     }
 
     /// Returns whether the client asked for it.

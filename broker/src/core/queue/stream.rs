@@ -85,6 +85,7 @@ impl StreamLog {
             expires_at: None,
             arrived: now,
             delivery_count: 0,
+            losses: 0,
             acquired_count: 0,
             redelivered: false,
         });

@@ -185,3 +185,24 @@ fn a_dead_letter_that_goes_straight_through_a_classic_queue_is_not_redelivered()
         rig.check(&[("b1 reject 1", &["a1 deliver c 1 m [..]"])]);
     }
 }
+
+/// What a transaction would have settled is outstanding when the commit ends the connection, and comes back with it.
+#[test]
+fn a_commit_that_fails_has_settled_nothing() {
+    let lost = "a0 close 506 RESOURCE_ERROR - Stream not found for queue 'q' in vhost '/' at 90 20";
+    check(
+        &[Line::V4_0],
+        &[
+            ("b1 declare p", &["b1 declared p 0 0"]),
+            ("b1 declare q durable x-queue-type=Sstream", &["b1 declared q 0 0"]),
+            ("b1 publish - p m1", &[]),
+            ("a1 get p", &["a1 got 1 m1, 0 left"]),
+            ("a1 tx", &["a1 ok"]),
+            ("a1 ack 1", &[]),
+            ("a1 publish - q m2", &[]),
+            ("b1 delete q", &["b1 deleted 0"]),
+            ("a1 commit", &[lost]),
+            ("b1 get p", &["b1 got 1 m1 again, 0 left"]),
+        ],
+    );
+}
