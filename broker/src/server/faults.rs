@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     handle::{Broker, millis},
     peer::Peer,
-    shared::State,
+    state::State,
 };
 use crate::core::{Close, ConnectionId, Core, Failure, Keep};
 
@@ -215,13 +215,5 @@ impl Broker {
             }
             None => false,
         })
-    }
-}
-
-impl State {
-    /// Sets the reason for which publishers are blocked, or unblocks them.
-    pub(super) fn set_alarm(&mut self, alarm: Option<String>) {
-        self.ordered_alarm = alarm;
-        self.update_alarm();
     }
 }

@@ -1,6 +1,6 @@
 //! Looking at one virtual host, and changing what is in it.
 
-use super::{handle::Broker, look::list, shared::State};
+use super::{handle::Broker, look::list, state::State};
 use crate::core::{
     BindingView, ConsumerView, Core, ExchangeView, InvalidPermissions, MessageView, QueueView, Time,
 };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{handle::Broker, in_vhost::VhostState, peer::Peer, shared::State};
+use super::{handle::Broker, in_vhost::VhostState, peer::Peer, state::State};
 use crate::core::{BindingView, ConnectionId, ConsumerView, MessageView, Published, QueueView};
 
 /// A connection as it is now.

@@ -2,10 +2,12 @@
 //! the actors read, write, and wait for the time.
 
 mod admin;
+mod alarm;
 mod builder;
 mod chaos;
 mod clock;
 mod contents;
+mod distribute;
 mod encode;
 mod faults;
 mod frames;
@@ -14,6 +16,7 @@ mod handshake;
 mod in_vhost;
 mod layout;
 mod listener;
+mod lock;
 mod look;
 mod memory;
 mod node;
@@ -24,6 +27,7 @@ mod port;
 mod shared;
 mod socket;
 mod start;
+mod state;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tls")]

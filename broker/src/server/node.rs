@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{builder::StartError, handle::Broker, shared::State};
+use super::{builder::StartError, handle::Broker, state::State};
 use crate::core::Keep;
 
 /// What the thread of a broker is to do. It answers when that is done.

@@ -19,7 +19,8 @@ use tokio::{
 use super::{
     parts::watched,
     peer::End,
-    shared::{PeerId, Shared, Wakers},
+    shared::{PeerId, Shared},
+    state::Wakers,
 };
 
 /// What is read from a socket at a time.

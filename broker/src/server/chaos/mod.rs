@@ -13,7 +13,8 @@ use self::machine::{Action, Plan, Scene, Target};
 use super::{
     handle::Broker,
     peer::Peer,
-    shared::{PeerId, Shared, State},
+    shared::{PeerId, Shared},
+    state::State,
 };
 use crate::core::{Close, Failure, Keep};
 

@@ -7,7 +7,7 @@ use actix_pika_actors::wire::{
 
 use super::{Now, Peer, Phase};
 use crate::core::Core;
-use crate::server::shared::LOW_ON_MEMORY;
+use crate::server::alarm::LOW_ON_MEMORY;
 
 impl Peer {
     pub(in crate::server) fn is_blocked(&self) -> bool {
