@@ -3,14 +3,9 @@
 use actix_pika_actors::wire::basic_encode::put_body;
 use bytes::{BufMut, BytesMut};
 
+use super::frames::{BASIC, END, HEADER, HEADER_FIXED, METHOD};
 use crate::core::{Message, octets_of};
 
-const METHOD: u8 = 1;
-const HEADER: u8 = 2;
-const END: u8 = 0xCE;
-const BASIC: u16 = 60;
-/// The octets of a content header in front of the flags.
-const HEADER_FIXED: usize = 12;
 /// The octets around a payload.
 const AROUND: usize = 8;
 

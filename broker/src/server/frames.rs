@@ -7,7 +7,17 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::core::{Close, print_binary};
 
-const END: u8 = 0xCE;
+/// The types of frames.
+pub(super) const METHOD: u8 = 1;
+pub(super) const HEADER: u8 = 2;
+pub(super) const BODY: u8 = 3;
+pub(super) const HEARTBEAT: u8 = 8;
+/// The last octet of each.
+pub(super) const END: u8 = 0xCE;
+/// The class of contents.
+pub(super) const BASIC: u16 = 60;
+/// The octets of a content header in front of the flags.
+pub(super) const HEADER_FIXED: usize = 12;
 /// The octets in front of a payload.
 const HEAD: usize = 7;
 
@@ -58,6 +68,14 @@ pub(super) fn describe(kind: u8, payload: &[u8]) -> String {
             format!("type {kind}, first 16 octets = {}", print_binary(first))
         }
         _ => format!("type {kind}, all octets = {}", print_binary(payload)),
+    }
+}
+
+/// Returns the class and the method of the payload of a method frame.
+pub(super) fn ids(payload: &[u8]) -> (u16, u16) {
+    match payload.first_chunk::<4>() {
+        Some(&[c1, c0, m1, m0]) => (u16::from_be_bytes([c1, c0]), u16::from_be_bytes([m1, m0])),
+        None => (0, 0),
     }
 }
 

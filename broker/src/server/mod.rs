@@ -14,7 +14,6 @@ mod frames;
 mod handle;
 mod handshake;
 mod in_vhost;
-mod layout;
 mod listener;
 mod lock;
 mod look;

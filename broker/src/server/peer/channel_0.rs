@@ -3,7 +3,10 @@
 use actix_pika_actors::wire::method::{AMQPClass, connection, read_method};
 
 use super::{
-    super::{frames::Frame, handshake},
+    super::{
+        frames::{Frame, METHOD, ids},
+        handshake,
+    },
     CLOSING_MILLIS, End, Now, Peer, Phase,
 };
 use crate::core::{Close, ConnectionId, Core, Failure};
@@ -37,32 +40,21 @@ impl Peer {
         }
     }
 
-    /// A frame behind the one that made the core close the connection.
-    pub(super) fn answer_close(&mut self, core: &mut Core, id: ConnectionId, now: Now<'_>, frame: &Frame) {
-        if frame.kind != 1 || frame.channel != 0 {
+    /// A frame behind the broker's `close`. Its answer is behind what the core still says.
+    pub(super) fn close_on(&mut self, core: &mut Core, now: Now<'_>, frame: &Frame) {
+        if (frame.kind, frame.channel) != (METHOD, 0) {
             return;
         }
-        match frame.payload.first_chunk::<4>() {
-            Some([0, 10, 0, 50]) => {
-                let ok = connection::AMQPMethod::CloseOk(connection::CloseOk {});
-                core.answer(id, AMQPClass::Connection(ok));
+        match ids(&frame.payload) {
+            (10, 50) => {
+                let ok = AMQPClass::Connection(connection::AMQPMethod::CloseOk(connection::CloseOk {}));
+                match self.connection {
+                    Some(id) => core.answer(id, ok),
+                    // It was refused, and is none of the core.
+                    None => self.write_method(now, 0, &ok),
+                }
             }
-            Some([0, 10, 0, 51]) => self.finish(now, End::Close),
-            _ => {}
-        }
-    }
-
-    /// A frame after the broker's `close`.
-    pub(super) fn close_on(&mut self, now: Now<'_>, frame: &Frame) {
-        if frame.kind != 1 || frame.channel != 0 {
-            return;
-        }
-        match frame.payload.first_chunk::<4>() {
-            Some([0, 10, 0, 50]) => {
-                let ok = connection::AMQPMethod::CloseOk(connection::CloseOk {});
-                self.write_method(now, 0, &AMQPClass::Connection(ok));
-            }
-            Some([0, 10, 0, 51]) => self.finish(now, End::Close),
+            (10, 51) => self.finish(now, End::Close),
             _ => {}
         }
     }

@@ -5,10 +5,10 @@ use bytes::Buf;
 
 use super::{
     super::{
-        frames::{Frame, describe},
+        frames::{Frame, HEARTBEAT, METHOD, describe, ids},
         handshake::{self, Refusal},
     },
-    End, HANDSHAKE_MILLIS, HEARTBEAT, Now, Peer, Phase,
+    End, HANDSHAKE_MILLIS, Now, Peer, Phase,
 };
 use crate::core::{Close, ConnectionInfo, Core};
 
@@ -38,7 +38,7 @@ impl Peer {
         }
         let is_opening = matches!(self.phase, Phase::Opening(..));
         let method = match read_method(&frame.payload) {
-            Ok(AMQPClass::Connection(method)) if frame.kind == 1 && frame.channel == 0 => method,
+            Ok(AMQPClass::Connection(method)) if frame.kind == METHOD && frame.channel == 0 => method,
             _ if is_opening && frame.channel != 0 => {
                 return self.close_with(now, &Close::new(505, describe(frame.kind, &frame.payload)));
             }
@@ -87,9 +87,8 @@ impl Peer {
                 }
             }
             (Phase::Opening(..), _) => {
-                let [c1, c0, m1, m0] = frame.payload.first_chunk().copied().unwrap_or_default();
+                let (class_id, method_id) = ids(&frame.payload);
                 let close = Close::new(504, "unexpected method in connection state opening");
-                let (class_id, method_id) = (u16::from_be_bytes([c1, c0]), u16::from_be_bytes([m1, m0]));
                 self.close_with(now, &close.at(class_id, method_id));
             }
             _ => self.silence(now),
