@@ -6,6 +6,7 @@
 mod chaos;
 mod clock;
 mod memory;
+mod recipes;
 mod tls;
 
 use std::{future::Future, panic::Location, time::Duration};
