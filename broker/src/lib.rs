@@ -6,15 +6,15 @@
 //! # What it does, what it does not, what differs from RabbitMQ
 //!
 //! It answers as one [`Line`] of RabbitMQ: 3.10, 3.13, 4.0 or 4.3. What nodes of 3.10.8, 4.0.5 and 4.3.6 answered to
-//! some 3,500 operations stands in `core/tests/asked`, and is checked against the broker with each test. Random sequences of
-//! operations are held against the nodes. What differs by
-//! line is one table, [`Rules`](core::Rules); that of 3.13 is read in its source, and was not asked.
+//! some 4,000 operations stands in `core/tests/asked`, and is checked against the broker with each test. Random sequences of
+//! operations are held against the nodes. What differs by line is one table, `core/line.rs`; that of 3.13 is read in its
+//! source, and was not asked.
 //!
 //! | Subject | Does | Does not | Differs |
 //! |---|---|---|---|
 //! | Exchanges | direct, fanout, topic, headers, `x-consistent-hash`, `x-delayed-message`, internal, alternate, bindings between exchanges, auto-delete, `CC` and `BCC` | other plug-ins' types | `x-delayed-message` and `x-consistent-hash` are there without a plug-in; `x-local-random` takes turns; `x-modulus-hash` may choose another queue; the name of an exchange type that is an atom of Erlang is unknown, not invalid |
 //! | Queues | classic, quorum, stream; exclusive, auto-delete, server-named, `x-expires`; all arguments checked with RabbitMQ's texts | mirrored queues | a quorum queue has one member and answers at once; one with `x-expires` goes in time, and not some seconds later |
-//! | Policies | [`Broker::set_policy`], of operators too: all settings with RabbitMQ's texts and precedence, applied at once to queues and exchanges that are there | the settings of plug-ins | of equal priorities the first by name; a queue expires at its time, not at the next check |
+//! | Policies | [`InVhost::set_policy`], of operators too: all settings with RabbitMQ's texts and precedence, applied at once to queues and exchanges that are there | the settings of plug-ins | of equal priorities the first by name; a queue expires at its time, not at the next check |
 //! | Length, time to live | `x-max-length`, `x-max-length-bytes`, the three kinds of overflow, expiration, `x-message-ttl` | | a quorum queue is never behind its limit |
 //! | Dead letters | `x-death` by line, cycles, `x-delivery-limit`, delayed retries of 4.3, `x-dead-letter-strategy: at-least-once` | | what was not taken is tried again after exactly 3 minutes; where one message leads to more than 20,000 dead letters at once, as in a cycle that RabbitMQ does not see and goes on with for ever, further ones are dropped |
 //! | Streams | offsets by first, last, next, number, time; `x-max-age`, `x-max-length-bytes`; filters | the stream protocol, super streams | a chunk is what arrives in one millisecond |
@@ -23,7 +23,7 @@
 //! | Confirms | merged as RabbitMQ merges them | | in the order of the publishes, since nothing is written to a disk |
 //! | Transactions | commit, rollback, `partial tx completion` | | a commit is one step for all queues |
 //! | Delivery timeout | closes the channel, or from 4.3 on cancels the consumer of a quorum queue and returns its late messages (without a consumer that can be told, it closes the channel); `x-consumer-timeout` and policies by line | | at the deadline, not at the next check within a minute |
-//! | Users | PLAIN and AMQPLAIN, permissions, topic permissions, impersonators, limits of connections, channels and queues | tags, OAuth | patterns are those of the crate `regex-lite`, not PCRE |
+//! | Users | PLAIN and AMQPLAIN, permissions, topic permissions, [impersonators](Broker::set_impersonator), limits of connections, channels and queues | tags, OAuth | patterns are those of the crate `regex-lite`, not PCRE |
 //! | Memory | [`Builder::memory_limit`]: `low on memory` blocks who publishes, at once, until a fifth is free; [`Builder::entity_limits`] | | counts messages and outputs, not what the process takes; RabbitMQ looks at that every 2.5 s; at 100,000 queues, exchanges, bindings or consumers, or 256 MiB of their arguments, one more is a 506 |
 //! | A client that does not read | gets no deliveries, and is not read either, until it reads | | bodies that are begun on all channels of a connection have 256 MiB together above one message, or 506 |
 //! | Restart | keeps durable entities and persistent messages, or nothing; a node is stopped, killed, paused and started | upgrades, clusters, partitions | the messages of a clean end |
@@ -52,18 +52,23 @@
 //!
 //! | broker | its time | what moves it |
 //! |---|---|---|
-//! | [`Builder::start`] | that of the system | time, and [`Broker::advance`] |
-//! | [`Builder::start_here`] | that of tokio on the arbiter | the test, if it pauses the clock, and [`Broker::advance`] |
-//! | [`Builder::manual_clock`] | it stands | [`Broker::advance`], [`Broker::advance_connections`] |
+//! | [`Builder::start`] | that of the system | time |
+//! | [`Builder::start_here`] | that of tokio on the arbiter | time; the test, if it pauses the clock |
+//! | [`Builder::manual_clock`] | it stands | nothing else |
 //!
-//! `advance` moves what queues and messages know of time (expiration, delays, the delivery timeout),
-//! `advance_connections` what sockets know of it (heartbeats, deadlines). Each thing happens at its own time, in order.
+//! Beside that, [`Broker::advance`] and [`Broker::advance_connections`] move each of them. `advance` moves what queues and
+//! messages know of time (expiration, delays, the delivery timeout): each thing happens at its own time, in order.
+//! `advance_connections` moves what sockets know of it (heartbeats, deadlines, output that is late) in one leap: of several
+//! heartbeats that were due one is sent, and who was silent for three intervals is cut.
 //!
 //! A clock of tokio that is paused moves the client and the broker together, as both are on it, and goes on by itself to
 //! the next timer whenever all wait. A test only has to wait: a ladder of retries with delays of hours takes milliseconds.
 //! To let time pass, `tokio::time::sleep` is right: it stops at each timer on the way, so that heartbeats are sent.
-//! `tokio::time::advance` jumps, and both sides miss the heartbeats in between. A manual clock goes with a client whose
-//! clock runs: in front of a client on a paused clock, it sends no heartbeats.
+//! `tokio::time::advance` jumps, and both sides miss the heartbeats in between.
+//!
+//! A manual clock goes with a client whose clock runs. Its broker sends no heartbeats as time passes, so that a client that
+//! stands in a debugger for two of its intervals, or whose clock is paused, gives the connection up: turn its heartbeats
+//! off there.
 //!
 //! `tokio::time::pause` needs the feature `test-util` of tokio. With a paused clock, use `start_here`: a broker on a thread of
 //! its own answers in real time, while the deadlines of a client that waits for it pass at once.
@@ -73,17 +78,32 @@
 //! [`Broker::dialer`] connects a client without a socket, as `Connector::memory` of actix-pika takes it. A client that
 //! recovers its connection calls it again. A cut is the end of such a stream, not a reset.
 //!
-//! ```
-//! use actix_pika_broker::Broker;
+//! # Tests of actix-pika on it
 //!
-//! # actix_rt::System::new().block_on(async {
-//! tokio::time::pause();
-//! let broker = Broker::builder().start_here();
-//! let dialer = broker.dialer();
-//! // let connection = connect_robust(Connector::new(&broker.url())?.memory(dialer)).await?;
-//! # drop(dialer);
-//! # });
+//! These tests run as they are shown, among those of actix-pika. `Connector::memory` needs its feature `testing`. A service
+//! with actix-web, its worker and its ladder of retries are tested in `examples/payments`.
+//!
+//! In memory, on a paused clock:
+//!
+//! ```ignore
+#![doc = include_str!("../recipes/memory.rs")]
 //! ```
+//!
+//! A ladder of retries, step by step, on a manual clock:
+//!
+//! ```ignore
+#![doc = include_str!("../recipes/manual_clock.rs")]
+//! ```
+//!
+//! A cut, after which nothing is lost. Until the client has connected again, [`Broker::connections`] is empty: wait for
+//! another one with [`Broker::until`]. What was delivered before the cut and not acked comes again.
+//!
+//! ```ignore
+#![doc = include_str!("../recipes/cut.rs")]
+//! ```
+//!
+//! A publish that returns None (`Exchange::try_publish`) was not sent: too many are unconfirmed, which a fault that holds
+//! back confirms brings about. It is not one that the broker has lost.
 //!
 //! # Faults
 //!
@@ -101,10 +121,16 @@
 //! With the feature `tls-ring` or `tls-aws-lc`, `Builder::tls` listens for TLS on a second port, with certificates that are
 //! made on the spot: `Broker::tls_url` is the URL, `Broker::ca_pem` the authority to trust. `Builder::tls_client_certificates`
 //! has clients show a certificate of that authority (`Broker::client_certificate`); they log in by name and password all
-//! the same, as EXTERNAL is off. With the feature `tls` alone, `Builder::tls_config` takes a configuration of rustls. A cut
-//! at an octet counts those of AMQP.
+//! the same, as EXTERNAL is off. `Builder::tls_identity` and `Builder::tls_client_authority` take certificates from outside.
+//! With the feature `tls` alone, `Builder::tls_config` takes a configuration of rustls. A cut at an octet counts those of
+//! AMQP.
+//!
+//! # As a program
+//!
+//! `actix-pika-broker` (`cargo install actix-pika-broker --features tls-ring`) is the same broker for clients of other
+//! languages and on other machines: `--help` tells its options, those of TLS among them. It prints its URL as the first line.
 
-/// The machine of the broker. For its own tests and measurements: it has no promise of stability.
+// For its own tests and measurements: it has no promise of stability.
 #[doc(hidden)]
 pub mod core;
 mod server;

@@ -151,6 +151,7 @@ impl Builder {
     }
 
     /// Sets how long a delivery may stay without an ack, `consumer_timeout`; 30 minutes unless set.
+    /// `None` is for ever.
     ///
     /// # Examples
     /// ```
@@ -176,8 +177,8 @@ impl Builder {
         self
     }
 
-    /// Sets how many queues, exchanges, bindings and consumers clients may declare; 100,000 of each unless set. One more
-    /// closes its connection with 506.
+    /// Sets how many queues, exchanges, bindings and consumers clients may declare, 100,000 of each unless set, and how many
+    /// octets their names and arguments may take together, 256 MiB unless set. One more closes its connection with 506.
     ///
     /// # Examples
     /// ```

@@ -142,7 +142,9 @@ impl Broker {
         self.shared.advance(|clock| clock.advance_core(by));
     }
 
-    /// Moves the time of connections: heartbeats are sent and missed. Queues and messages stay.
+    /// Moves the time of connections in one leap: what is due by then happens before this returns. Of several heartbeats one
+    /// is sent; a client that has sent nothing for three intervals is cut; what was [delayed](Self::delay) is written.
+    /// Queues and messages stay. All of these together are 100 years at most.
     ///
     /// # Examples
     /// ```
@@ -152,6 +154,15 @@ impl Broker {
     /// ```
     pub fn advance_connections(&self, by: Duration) {
         self.shared.advance(|clock| clock.advance_net(by));
+    }
+
+    /// Waits until a part of the broker has panicked, and returns which one.
+    #[doc(hidden)]
+    pub async fn broken(&self) -> String {
+        let mut stopped = self.shared.stop.subscribe();
+        // Nothing else stops it while there is a handle.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        self.shared.broken().unwrap_or("the test broker has ended").to_owned()
     }
 
     /// Ends the broker.

@@ -6,6 +6,15 @@ use crate::core::{
 };
 
 /// A virtual host of a broker: see [`Broker::in_vhost`].
+///
+/// # Examples
+/// ```
+/// # use actix_pika_broker::Broker;
+/// let broker = Broker::builder().vhost("shop").start().unwrap();
+/// let shop = broker.in_vhost("shop");
+/// shop.set_permissions("guest", ["", "^orders$", "^orders$"]).unwrap();
+/// assert!(shop.queues().is_empty() && shop.queue("orders").is_none());
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[must_use = "it does nothing by itself"]
 pub struct InVhost<'a> {
@@ -14,6 +23,17 @@ pub struct InVhost<'a> {
 }
 
 /// A virtual host in the state of a broker at one moment: see [`BrokerState::in_vhost`](crate::BrokerState::in_vhost).
+///
+/// # Examples
+/// ```
+/// # use actix_pika_broker::Broker;
+/// let broker = Broker::builder().vhost("shop").start().unwrap();
+/// let left = broker.look(|state| {
+///     let shop = state.in_vhost("shop");
+///     shop.ready("orders") + shop.unacked("orders")
+/// });
+/// assert_eq!(left, 0);
+/// ```
 #[derive(Clone, Copy)]
 #[must_use = "it does nothing by itself"]
 pub struct VhostState<'a> {

@@ -6,6 +6,17 @@ use super::{handle::Broker, in_vhost::VhostState, peer::Peer, state::State};
 use crate::core::{BindingView, ConnectionId, ConsumerView, MessageView, Published, QueueView};
 
 /// A connection as it is now.
+///
+/// # Examples
+/// ```no_run
+/// # async fn wait(broker: actix_pika_broker::Broker) {
+/// let before = broker.connections()[0].id;
+/// broker.cut_after(before, 100);
+/// // Ids are never used twice: this stays true.
+/// broker.until(|state| state.connections().iter().all(|connection| connection.id != before)).await;
+/// broker.until(|state| state.connections().iter().any(|connection| connection.name == "billing")).await;
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionView {
@@ -29,6 +40,17 @@ pub struct ConnectionView {
 
 /// The state of a broker at one moment, for [`Broker::until`] and [`Broker::look`]. Names are of the virtual host `/`, unless
 /// another one is looked at by [`in_vhost`](Self::in_vhost).
+///
+/// # Examples
+/// ```
+/// # use actix_pika_broker::{Broker, BrokerState};
+/// fn are_done(state: &BrokerState<'_>) -> bool {
+///     state.ready("orders") + state.unacked("orders") == 0 && state.in_vhost("shop").ready("bills") == 3
+/// }
+///
+/// let broker = Broker::builder().vhost("shop").start().unwrap();
+/// assert!(!broker.look(are_done));
+/// ```
 pub struct BrokerState<'a>(&'a State);
 
 impl Broker {
@@ -47,7 +69,12 @@ impl Broker {
         self.shared.look(|state| look(&BrokerState(state)))
     }
 
-    /// Waits until a condition holds. It is looked at after each thing that happens. Give the wait a time limit.
+    /// Waits until a condition holds. Give the wait a time limit.
+    ///
+    /// The condition is looked at now, and whenever something has happened at the broker. Several things may have happened
+    /// since the last look, and what began and ended in between is not seen: wait for what stays, as a message that is there,
+    /// a number that only grows, or that the connection with a certain [id](ConnectionView::id) has gone. The condition may
+    /// ask variables of the test, too, but is not looked at when only these change.
     ///
     /// # Panics
     /// If the condition calls this broker: it is to ask the state. If a part of the broker panics.
@@ -121,7 +148,8 @@ impl Broker {
         self.in_vhost("/").bindings()
     }
 
-    /// Returns the open connections.
+    /// Returns the open connections. Between a cut and the reconnect of a client there is none: wait for it with
+    /// [`until`](Self::until).
     ///
     /// # Examples
     /// ```
@@ -146,7 +174,10 @@ impl Broker {
         self.shared.look(|state| state.core.memory().taken())
     }
 
-    /// Returns the last publishes, up to 1,000, whose routing key matches a topic pattern, in their order. `#` is all.
+    /// Returns the publishes of late whose routing key matches a topic pattern, in their order. `#` is all.
+    ///
+    /// Of all publishes the last 1,000 are remembered, fewer if their bodies have more than 64 MiB together.
+    /// While the broker is [low on memory](crate::Builder::memory_limit), all are forgotten.
     ///
     /// # Examples
     /// ```
@@ -248,7 +279,7 @@ impl BrokerState<'_> {
         self.queue(queue).map_or(0, |queue| queue.unacked)
     }
 
-    /// Returns how many publishes were taken whose routing key matches a topic pattern, up to 1,000.
+    /// Returns how many publishes are remembered whose routing key matches a topic pattern: see [`Broker::published`].
     ///
     /// # Examples
     /// ```

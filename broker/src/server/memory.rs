@@ -52,7 +52,8 @@ impl Broker {
         move || dial(&shared)
     }
 
-    /// Serves a client on a stream of any kind, on the arbiter of the caller.
+    /// Serves a client on a stream of any kind, on the arbiter of the caller. One that is refused, as while the node is
+    /// stopped, is dropped: its other end is closed.
     ///
     /// # Panics
     /// Without an actix `System`.

@@ -51,8 +51,10 @@ fn serve(Options { address, port, line, tls }: Options) -> Result<(), String> {
         }
         let version = broker.line().version();
         print(&format!("a test broker that answers as RabbitMQ {version} is ready; it keeps all in memory"))?;
-        signals.wait().await;
-        Ok(())
+        tokio::select! {
+            () = signals.wait() => Ok(()),
+            broken = broker.broken() => Err(broken),
+        }
     })
 }
 

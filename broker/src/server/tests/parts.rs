@@ -80,6 +80,7 @@ async fn a_panic_of_a_part_is_told_to_who_waits() {
         let waits = AssertUnwindSafe(broker.until(|_| false)).catch_unwind();
         let told = "a connection of the test broker panicked: no such read";
         assert_eq!(text(within(waits).await.unwrap_err()), told);
+        assert_eq!(within(broker.broken()).await, told);
         assert_eq!(dial().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         let stops = catch_unwind(AssertUnwindSafe(|| broker.stop_node()));
         assert_eq!(text(stops.unwrap_err()), format!("cannot close the ports: {told}"));
