@@ -21,11 +21,11 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct TestContent {
-    message: Publishing,
-    exchange: String,
-    routing_key: String,
-    queue: String,
-    redelivered: bool,
+    pub(super) message: Publishing,
+    pub(super) exchange: String,
+    pub(super) routing_key: String,
+    pub(super) queue: String,
+    pub(super) redelivered: bool,
 }
 
 impl TestContent {
@@ -89,38 +89,37 @@ impl TestContent {
     /// assert!(!TestContent::new("hello").build().redelivered());
     /// ```
     pub fn build(self) -> Content {
-        let Self { message, exchange, routing_key, queue, redelivered } = self;
-        Content::from_parts(delivered(message, [&exchange, &routing_key], redelivered), &queue, "")
+        Content::from_parts(self.parts(), &self.queue, "")
     }
-}
 
-/// Returns the parts of a delivery with this content and the tag 1. The names are exchange and routing key.
-///
-/// # Panics
-/// If a name is longer than 255 bytes.
-pub(super) fn delivered(message: Publishing, names: [&str; 2], redelivered: bool) -> DeliveryParts {
-    let Publishing { properties, body, .. } = message;
-    let mut bytes = BytesMut::new();
-    let [exchange, routing_key] = names.map(|text| {
-        let start = bytes.len() as u16;
-        bytes.put_slice(text.as_bytes());
-        Span { start, len: u8::try_from(text.len()).expect("a name has 255 bytes at most") }
-    });
-    let mut header = BytesMut::new();
-    put_header(&mut header, 0, 0, &properties);
-    // Without the frame's head, the class, the weight and the size of the body.
-    let properties = header.freeze().slice(7 + 12..);
-    let properties = properties.slice(..properties.len() - 1);
-    let separate = SeparateContent { properties, body, _counted: None };
-    DeliveryParts {
-        bytes: bytes.freeze(),
-        content: ContentLayout::Separate(Arc::new(separate)),
-        tag: 1,
-        channel_epoch: 0,
-        message_count: None,
-        exchange,
-        routing_key,
-        redelivered,
-        no_ack: false,
+    /// Returns the parts of a delivery with this content and the tag 1.
+    ///
+    /// # Panics
+    /// If the exchange or the routing key is longer than 255 bytes.
+    pub(super) fn parts(&self) -> DeliveryParts {
+        let Publishing { properties, body, .. } = &self.message;
+        let mut bytes = BytesMut::new();
+        let [exchange, routing_key] = [&self.exchange, &self.routing_key].map(|text| {
+            let start = bytes.len() as u16;
+            bytes.put_slice(text.as_bytes());
+            Span { start, len: u8::try_from(text.len()).expect("a name has 255 bytes at most") }
+        });
+        let mut header = BytesMut::new();
+        put_header(&mut header, 0, 0, properties);
+        // Without the frame's head, the class, the weight and the size of the body.
+        let properties = header.freeze().slice(7 + 12..);
+        let properties = properties.slice(..properties.len() - 1);
+        let separate = SeparateContent { properties, body: body.clone(), _counted: None };
+        DeliveryParts {
+            bytes: bytes.freeze(),
+            content: ContentLayout::Separate(Arc::new(separate)),
+            tag: 1,
+            channel_epoch: 0,
+            message_count: None,
+            exchange,
+            routing_key,
+            redelivered: self.redelivered,
+            no_ack: false,
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{SettleProbe, Settlement, content::delivered};
+use super::{SettleProbe, Settlement, TestContent};
 use crate::{
     error::{Error, Result},
     message::{Acker, Delivery, DeliveryParts, Outcome, Publishing, QueueName, Unsettled},
@@ -31,13 +31,9 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct TestDelivery {
-    pub(super) message: Publishing,
-    pub(super) exchange: String,
-    pub(super) routing_key: String,
-    queue: String,
+    pub(super) content: TestContent,
     consumer_tag: String,
     delivery_tag: u64,
-    pub(super) redelivered: bool,
     no_ack: bool,
     stale: bool,
 }
@@ -53,13 +49,9 @@ impl TestDelivery {
     /// ```
     pub fn new(message: impl Into<Publishing>) -> Self {
         Self {
-            message: message.into(),
-            exchange: String::new(),
-            routing_key: String::new(),
-            queue: String::new(),
+            content: TestContent::new(message),
             consumer_tag: String::from("test"),
             delivery_tag: 1,
-            redelivered: false,
             no_ack: false,
             stale: false,
         }
@@ -74,7 +66,7 @@ impl TestDelivery {
     /// assert_eq!((delivery.exchange(), delivery.routing_key()), ("logs", "info"));
     /// ```
     pub fn published_to(mut self, exchange: &str, routing_key: &str) -> Self {
-        (self.exchange, self.routing_key) = (exchange.to_owned(), routing_key.to_owned());
+        self.content = self.content.published_to(exchange, routing_key);
         self
     }
 
@@ -86,7 +78,7 @@ impl TestDelivery {
     /// assert_eq!(TestDelivery::new("hello").queue("jobs").build().0.queue(), "jobs");
     /// ```
     pub fn queue(mut self, queue: &str) -> Self {
-        self.queue = queue.to_owned();
+        self.content = self.content.queue(queue);
         self
     }
 
@@ -122,7 +114,7 @@ impl TestDelivery {
     /// assert!(TestDelivery::new("hello").redelivered(true).build().0.redelivered());
     /// ```
     pub fn redelivered(mut self, redelivered: bool) -> Self {
-        self.redelivered = redelivered;
+        self.content = self.content.redelivered(redelivered);
         self
     }
 
@@ -171,15 +163,14 @@ impl TestDelivery {
     /// ```
     pub fn build(self) -> (Delivery, SettleProbe) {
         let (settled, receiver) = watch::channel(None);
-        let what = format!("delivery {} of {:?}", self.delivery_tag, self.queue);
+        let parts = DeliveryParts { tag: self.delivery_tag, no_ack: self.no_ack, ..self.content.parts() };
+        let what = format!("delivery {} of {:?}", self.delivery_tag, self.content.queue);
         let acker = ProbedAcker {
             settled,
             is_stale: self.stale,
             consumer_tag: Arc::from(self.consumer_tag),
-            queue: QueueName::new(self.queue),
+            queue: QueueName::new(self.content.queue),
         };
-        let parts = delivered(self.message, [&self.exchange, &self.routing_key], self.redelivered);
-        let parts = DeliveryParts { tag: self.delivery_tag, no_ack: self.no_ack, ..parts };
         (Delivery::new(Arc::new(acker), parts), SettleProbe::new(receiver, what))
     }
 }

@@ -31,7 +31,10 @@ pub enum Settlement {
         /// Whether the message returns to its queue.
         requeue: bool,
     },
-    /// It was dropped unsettled: the channel returns the message to its queue.
+    /// It was dropped unsettled: its channel would return the message to the queue.
+    ///
+    /// Only of a [`TestDelivery`](super::TestDelivery), which has no such channel. What a
+    /// [`Recorder`](super::Recorder) delivers has one: there it is `Rejected { requeue: true }`.
     Dropped,
 }
 
@@ -209,7 +212,8 @@ impl SettleProbe {
         self.expect(Settlement::Rejected { requeue }).await
     }
 
-    /// Waits until the delivery is dropped unsettled.
+    /// Waits until the delivery, which a [`TestDelivery`](super::TestDelivery) has built, is dropped unsettled. If a
+    /// [`Recorder`](super::Recorder) has delivered it, its channel then [rejects](Self::rejected) it, with `requeue`.
     ///
     /// # Errors
     /// Those of [`acked`](Self::acked).

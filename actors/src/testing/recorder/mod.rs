@@ -330,7 +330,11 @@ impl Recorder {
     }
 
     /// Returns the calls until now, with the names in them: `queue.declare jobs`, `queue.bind jobs amq.topic
-    /// job.*`, `basic.consume jobs`.
+    /// job.*`, `basic.get jobs`.
+    ///
+    /// A consumer is two of them, since its prefetch comes first: `basic.qos 250`, `basic.consume jobs`. What opens and
+    /// closes a channel is not listed (`channel.open`, `confirm.select`), nor are publishes and settlements. A connection
+    /// that recovers makes its calls again.
     ///
     /// # Examples
     /// ```

@@ -14,7 +14,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    testing::{Settlement, TestDelivery},
+    testing::{Settlement, TestContent, TestDelivery},
     wire::Properties,
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Queued {
 
 impl Queued {
     pub(super) fn new(delivery: TestDelivery, settled: watch::Sender<Option<Settlement>>) -> Self {
-        let TestDelivery { message, exchange, routing_key, redelivered, .. } = delivery;
+        let TestContent { message, exchange, routing_key, redelivered, .. } = delivery.content;
         let (properties, body) = (message.properties, message.body);
         Self { exchange, routing_key, redelivered, properties, body, settled }
     }
