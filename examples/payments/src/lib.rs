@@ -27,16 +27,26 @@ pub struct Payment {
     pub cents: u64,
 }
 
+/// The retries of a payment: both who declares the queues and who consumes know them.
+fn ladder() -> Retry {
+    Retry::ladder(&PAUSES)
+}
+
 /// Declares the queue of payments, those in which they wait, and that of dead letters.
 ///
 /// # Errors
 /// Those of [`Channel::declare_jobs`](actix_pika::Channel::declare_jobs).
 pub async fn declare(connection: &Connection) -> Result<Queue> {
     let queue = DeclareQueue::new(QUEUE).quorum();
-    connection.channel().await?.declare_jobs(queue, &Retry::ladder(&PAUSES)).await
+    connection.channel().await?.declare_jobs(queue, &ladder()).await
 }
 
 /// Starts the worker: `charge` is called for each try.
+///
+/// It may be called again for a payment that it has charged: if the connection is lost or the process killed before the
+/// message is acknowledged, the broker delivers it again. And a client that got no answer posts its payment once more. So
+/// `charge` gives the id of the payment to the provider, who charges an id once. Or an
+/// `actix_pika::inbox::Inbox` remembers ids, where the effect is in a database.
 ///
 /// # Errors
 /// Those of [`Tasks::for_each`](actix_pika::tasks::Tasks::for_each).
@@ -46,7 +56,7 @@ where
     Fut: Future<Output = std::result::Result<(), E>> + 'static,
     E: std::error::Error + Send + Sync + 'static,
 {
-    let tasks = payments.tasks::<Payment>().at_once(8).retry(Retry::ladder(&PAUSES));
+    let tasks = payments.tasks::<Payment>().at_once(8).retry(ladder());
     tasks
         .for_each(move |payment: Task<Payment>| {
             let charged = charge(payment.clone());

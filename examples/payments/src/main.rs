@@ -13,7 +13,7 @@ use actix_pika::{Connector, Recovery, actix_web::serve, shutdown::Shutdown};
 use actix_web::{App, HttpServer};
 use payments::{Payment, declare, routes, work};
 
-/// Where a provider of payments would be called.
+/// Where a provider of payments would be called, with the id: see [`work`].
 async fn charge(payment: Payment) -> io::Result<()> {
     log::info!("charged {payment:?}");
     Ok(())

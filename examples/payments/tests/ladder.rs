@@ -73,6 +73,8 @@ async fn a_payment_that_is_always_declined_becomes_a_dead_letter_by_the_ladder()
     broker.assert_messages("payments.dead", 1, 0);
     let dead = &broker.messages("payments.dead")[0].message;
     assert_eq!(serde_json::from_slice::<Payment>(&dead.body).unwrap().cents, 1999);
+    let cause = dead.headers().and_then(|headers| headers.get("retry-cause"));
+    assert_eq!(cause.and_then(|cause| cause.as_str()), Some("declined"));
     let steps: Vec<_> =
         broker.published("payments.retry.*").iter().map(|p| p.message.routing_key.to_string()).collect();
     assert_eq!(steps, ["payments.retry.1000", "payments.retry.10000", "payments.retry.60000"]);
