@@ -1,5 +1,7 @@
 //! A task that no broker has delivered, and what its handler says.
 
+use std::time::Duration;
+
 use actix::Recipient;
 use actix_pika_actors::testing::{TIME_LIMIT, TestContent, TestError, TestErrorKind};
 use tokio::time::timeout;
@@ -45,6 +47,7 @@ pub struct TestTask<T> {
     value: T,
     content: TestContent,
     attempt: u32,
+    limit: Duration,
 }
 
 impl<T> TestTask<T> {
@@ -56,7 +59,7 @@ impl<T> TestTask<T> {
     /// assert_eq!(*TestTask::new(7).build(), 7);
     /// ```
     pub fn new(value: T) -> Self {
-        Self { value, content: TestContent::new(Publishing::new("")), attempt: 1 }
+        Self { value, content: TestContent::new(Publishing::new("")), attempt: 1, limit: TIME_LIMIT }
     }
 
     /// Sets what came with the value: body, properties, queue, and whether it is redelivered.
@@ -86,6 +89,19 @@ impl<T> TestTask<T> {
         self
     }
 
+    /// Sets how long [`handled_by`](Self::handled_by) waits. The default is [`TIME_LIMIT`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_pika::testing::TestTask;
+    /// let patient = TestTask::new(7).time_limit(Duration::from_secs(60));
+    /// ```
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Returns the task, for a handler that is a function.
     ///
     /// # Examples
@@ -108,7 +124,7 @@ impl<T: Send + 'static> TestTask<T> {
     /// a failure decides what becomes of the message.
     ///
     /// # Errors
-    /// [`TimedOut`](TestErrorKind::TimedOut) if the handler has not ended within [`TIME_LIMIT`];
+    /// [`TimedOut`](TestErrorKind::TimedOut) if the handler has not ended within the limit;
     /// [`Disconnected`](TestErrorKind::Disconnected) if the actor has ended, or has dropped the task.
     ///
     /// # Examples
@@ -121,10 +137,11 @@ impl<T: Send + 'static> TestTask<T> {
     /// ```
     pub async fn handled_by(self, actor: impl Into<Recipient<Task<T>>>) -> Result<Done, TestError> {
         let awaited = "the end of a task";
-        match timeout(TIME_LIMIT, actor.into().send(self.build())).await {
+        let limit = self.limit;
+        match timeout(limit, actor.into().send(self.build())).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(TestError::new(TestErrorKind::Disconnected, awaited, error.to_string())),
-            Err(_) => Err(TestError::timed_out(awaited, TIME_LIMIT)),
+            Err(_) => Err(TestError::timed_out(awaited, limit)),
         }
     }
 }

@@ -16,7 +16,8 @@
 //! codec of this library, so each checks the other.
 //!
 //! Nothing here sleeps, and every wait has a limit ([`TIME_LIMIT`] unless another one is set). A wait that
-//! fails ends with a [`TestError`]: what was awaited, what came instead, and the frames before it. Arguments
+//! fails ends with a [`TestError`]: what was awaited, what came instead, and the frames before it. (What can hardly fail,
+//! as [`Probe::count`], returns no error, and panics with one.) Arguments
 //! are not checked: a short string over 255 bytes panics, as it does in `amq-protocol`.
 //!
 //! # Examples
@@ -82,9 +83,6 @@ mod test_hooks;
 
 pub use amq_protocol::{protocol, types};
 
-/// For the fuzzing of this repository.
-#[doc(hidden)]
-pub use self::hostile::Hostile;
 pub use self::{
     closing::Disconnect,
     content::TestContent,
@@ -95,12 +93,17 @@ pub use self::{
     memory::{MemoryDialer, MemoryPeer},
     message::{PeerMessage, Published},
     method::Method,
-    outbox::BenchOutbox,
     peer::Peer,
     probe::Probe,
     recorder::{Answer, RecordedPublish, Recorder},
     settlement::{SettleProbe, Settlement},
     socket::PeerSocket,
+};
+/// For the fuzzing, the benches and the tests of this repository.
+#[doc(hidden)]
+pub use self::{
+    hostile::Hostile,
+    outbox::BenchOutbox,
     test_hooks::{GetIoCounts, GetRecordCounts, IoCounts, Panic, PanicConnection, RecordCounts},
 };
 

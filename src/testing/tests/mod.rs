@@ -1,6 +1,7 @@
 //! What works on a connection without a socket, through the handles.
 
 mod openings;
+mod without_a_connection;
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,8 @@ use tokio::time::timeout;
 use super::{Answer, Detached, Probe, Settlement, TIME_LIMIT, TestDelivery, TestErrorKind, TestTask};
 use crate::{
     Consume, Delivery, ErrorKind, Exchange, OpenChannel, Publishing,
-    message::{Confirmation, Publish},
     rpc::{self, Rpc, RpcRequest},
-    tasks::{Done, Failure, Task, Verdict},
+    tasks::{Failure, Task},
 };
 
 /// Publishes a bill for each order.
@@ -319,45 +319,6 @@ async fn a_handler_of_tasks_is_a_probe() {
     assert_eq!(numbers.count().await, 2);
 }
 
-struct Even;
-
-impl Actor for Even {
-    type Context = Context<Self>;
-}
-
-impl Handler<Task<u32>> for Even {
-    type Result = Done;
-
-    fn handle(&mut self, number: Task<u32>, _: &mut Self::Context) -> Done {
-        match (*number % 2, number.attempt()) {
-            (0, _) => Ok(()),
-            (_, 1) => Err(Failure::retry("odd")),
-            _ => panic!("odd again"),
-        }
-    }
-}
-
-#[actix::test]
-async fn a_task_returns_its_verdict() {
-    let even = Even.start();
-    assert!(TestTask::new(2).handled_by(even.clone()).await.unwrap().is_ok());
-    let failure = TestTask::new(3).handled_by(even.clone()).await.unwrap().unwrap_err();
-    assert_eq!(failure.verdict(), Verdict::Retry);
-    let panicked = TestTask::new(3).attempt(2).handled_by(even).await.unwrap_err();
-    assert_eq!(panicked.kind(), TestErrorKind::Disconnected);
-}
-
-#[actix::test]
-async fn an_actor_that_publishes_by_messages_gets_an_answer() {
-    let mut publishes = Probe::<Publish>::answering(|_| Ok(Confirmation::for_test(1)));
-    let channel: Recipient<Publish> = publishes.recipient();
-    assert!(channel.send(Publish::new("e", "k", "1")).await.unwrap().unwrap().is_confirmed());
-    let publish = publishes.next().await.unwrap();
-    assert_eq!((publish.exchange(), publish.routing_key()), ("e", "k"));
-    assert_eq!(publish.message().body(), "1");
-    assert!(publish.is_mandatory());
-}
-
 #[actix::test]
 async fn without_confirms_nothing_is_answered() {
     let rabbit = Detached::start_with(OpenChannel::new().confirms(false)).await.unwrap();
@@ -365,22 +326,10 @@ async fn without_confirms_nothing_is_answered() {
     assert_eq!(rabbit.next_published().await.unwrap().body(), "1");
 }
 
-#[test]
-fn a_made_delivery_is_settled_without_a_runtime() {
-    let build = || TestDelivery::new("1").queue("jobs").build();
-    let settled = |settle: fn(Delivery)| {
-        let (delivery, probe) = build();
-        settle(delivery);
-        probe.now()
-    };
-    assert_eq!(settled(|delivery| delivery.ack().unwrap()), Some(Settlement::Acked));
-    assert_eq!(settled(|delivery| delivery.ack_all().unwrap()), Some(Settlement::Acked));
-    let requeued = Settlement::Nacked { requeue: true };
-    assert_eq!(settled(|delivery| delivery.nack(true).unwrap()), Some(requeued));
-    assert_eq!(settled(|delivery| delivery.nack_all(true).unwrap()), Some(requeued));
-    let rejected = Settlement::Rejected { requeue: false };
-    assert_eq!(settled(|delivery| delivery.reject(false).unwrap()), Some(rejected));
-    assert_eq!(settled(drop), Some(Settlement::Dropped));
-    assert_eq!(settled(|delivery| drop(delivery.split())), Some(Settlement::Dropped));
-    assert_eq!(settled(|delivery| delivery.split().1.ack().unwrap()), Some(Settlement::Acked));
+#[actix::test]
+async fn a_dropped_delivery_is_rejected_by_its_channel() {
+    let rabbit = Detached::start().await.unwrap();
+    let settled = rabbit.deliver("jobs", "1");
+    drop(rabbit.queue("jobs").get().await.unwrap().unwrap());
+    settled.rejected(true).await.unwrap();
 }

@@ -1,9 +1,10 @@
 //! [`Probe`]: an actor that records messages for a test.
 
+mod actor;
+
 use std::{
     fmt,
     future::{Future, poll_fn},
-    marker::PhantomData,
     pin::pin,
     sync::{
         Arc,
@@ -13,12 +14,13 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Addr, Context, Handler, Message, MessageResult, Recipient};
+use actix::{Actor, Addr, Message, Recipient};
 use tokio::{
-    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    sync::mpsc::{self, UnboundedReceiver},
     time,
 };
 
+use self::actor::{Fence, ProbeActor};
 use super::{TIME_LIMIT, TestError, TestErrorKind, deadline_after};
 
 /// Receives messages of type `M` as an actor, and returns them to the test one by one.
@@ -104,7 +106,7 @@ where
     pub fn answering(answer: impl FnMut(&M) -> M::Result + Send + 'static) -> Self {
         let (sender, messages) = mpsc::unbounded_channel();
         let count = Arc::new(AtomicUsize::new(0));
-        let actor = ProbeActor { messages: sender, count: Arc::clone(&count), answer: Box::new(answer) };
+        let actor = ProbeActor::new(sender, Arc::clone(&count), Box::new(answer));
         Self { actor: actor.start(), messages, peeked: None, count, limit: TIME_LIMIT }
     }
 
@@ -175,7 +177,8 @@ where
     /// # Errors
     ///
     /// [`TimedOut`](TestErrorKind::TimedOut) when none comes within the limit,
-    /// [`Disconnected`](TestErrorKind::Disconnected) when its arbiter has ended.
+    /// [`Disconnected`](TestErrorKind::Disconnected) when its arbiter has ended, or the function that
+    /// [answers](Self::answering) has panicked.
     ///
     /// # Examples
     /// ```
@@ -197,7 +200,8 @@ where
         match time::timeout(self.limit, self.messages.recv()).await {
             Ok(Some(message)) => Ok(message),
             Ok(None) => {
-                Err(TestError::new(TestErrorKind::Disconnected, awaited::<M>(), "the probe's arbiter ended"))
+                let came = "the probe has ended: its function has panicked, or its arbiter has ended";
+                Err(TestError::new(TestErrorKind::Disconnected, awaited::<M>(), came))
             }
             Err(_) => Err(TestError::timed_out(awaited::<M>(), self.limit)),
         }
@@ -238,12 +242,11 @@ where
 
     /// Runs a future to its end, during which no message may arrive and none may be left.
     ///
-    /// It sees every message that was sent before the future ended, so no time has to pass afterwards. The
-    /// future has no time limit.
+    /// It sees every message that was sent before the future ended, so no time has to pass afterwards.
     ///
     /// # Errors
     /// [`Unexpected`](TestErrorKind::Unexpected) when a message is there; [`next`](Self::next) still returns
-    /// it.
+    /// it. [`TimedOut`](TestErrorKind::TimedOut) when the future has not ended within the limit.
     ///
     /// # Examples
     /// ```
@@ -258,14 +261,18 @@ where
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub async fn expect_none_until<F: Future>(&mut self, event: F) -> Result<F::Output, TestError> {
+        let deadline = deadline_after(self.limit);
         let mut event = pin!(event);
         let output = poll_fn(|cx| match event.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending if self.peek(cx).is_ready() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
-        })
-        .await;
-        self.fence().await;
+        });
+        let Ok(output) = time::timeout_at(deadline, output).await else {
+            let awaited = format!("the end of what sends no {}", awaited::<M>());
+            return Err(TestError::timed_out(awaited, self.limit));
+        };
+        self.fence().await?;
         match output {
             Some(output) if self.peeked.is_none() && self.messages.is_empty() => Ok(output),
             _ => {
@@ -277,6 +284,9 @@ where
     }
 
     /// Returns all messages that were sent until now and not returned yet.
+    ///
+    /// # Panics
+    /// If the probe has not handled them within the limit, because something keeps its arbiter.
     ///
     /// # Examples
     /// ```
@@ -292,7 +302,7 @@ where
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub async fn drain(&mut self) -> Vec<M> {
-        self.fence().await;
+        self.handled().await;
         let mut messages = Vec::from_iter(self.peeked.take());
         while let Ok(message) = self.messages.try_recv() {
             messages.push(message);
@@ -301,6 +311,9 @@ where
     }
 
     /// Returns the number of all messages that were sent until now.
+    ///
+    /// # Panics
+    /// As [`drain`](Self::drain).
     ///
     /// # Examples
     /// ```
@@ -316,7 +329,7 @@ where
     /// # Ok::<(), TestError>(()) }).unwrap();
     /// ```
     pub async fn count(&self) -> usize {
-        self.fence().await;
+        self.handled().await;
         self.count.load(Ordering::Acquire)
     }
 
@@ -331,9 +344,21 @@ where
     }
 
     /// Waits until the actor has handled all messages that were sent before: a mailbox keeps the order.
-    async fn fence(&self) {
-        // Fails if the actor has stopped, which handles nothing more.
-        let _ = self.actor.send(Fence(PhantomData)).await;
+    async fn fence(&self) -> Result<(), TestError> {
+        match time::timeout(self.limit, self.actor.send(Fence::new())).await {
+            // Fails if the actor has stopped, which handles nothing more.
+            Ok(Ok(()) | Err(_)) => Ok(()),
+            Err(_) => {
+                let awaited = format!("a probe to handle each {}", awaited::<M>());
+                Err(TestError::timed_out(awaited, self.limit))
+            }
+        }
+    }
+
+    async fn handled(&self) {
+        if let Err(error) = self.fence().await {
+            panic!("{error}");
+        }
     }
 }
 
@@ -350,57 +375,6 @@ where
     }
 }
 
-/// Returns the reply to a message.
-type Answer<M> = Box<dyn FnMut(&M) -> <M as Message>::Result + Send>;
-
-/// The actor behind a probe.
-struct ProbeActor<M: Message> {
-    messages: UnboundedSender<M>,
-    count: Arc<AtomicUsize>,
-    answer: Answer<M>,
-}
-
-/// The reply is sent when everything before it was handled.
-struct Fence<M>(PhantomData<fn() -> M>);
-
-impl<M> Message for Fence<M> {
-    type Result = ();
-}
-
-impl<M> Actor for ProbeActor<M>
-where
-    M: Message + Send + 'static,
-    M::Result: Send,
-{
-    type Context = Context<Self>;
-}
-
-impl<M> Handler<M> for ProbeActor<M>
-where
-    M: Message + Send + 'static,
-    M::Result: Send,
-{
-    type Result = MessageResult<M>;
-
-    fn handle(&mut self, message: M, _: &mut Self::Context) -> Self::Result {
-        self.count.fetch_add(1, Ordering::Release);
-        let answer = (self.answer)(&message);
-        // The test may have dropped the probe and kept a recipient.
-        let _ = self.messages.send(message);
-        MessageResult(answer)
-    }
-}
-
-impl<M> Handler<Fence<M>> for ProbeActor<M>
-where
-    M: Message + Send + 'static,
-    M::Result: Send,
-{
-    type Result = ();
-
-    fn handle(&mut self, _: Fence<M>, _: &mut Self::Context) {}
-}
-
 /// Returns the name of the message type, without paths.
 fn awaited<M>() -> String {
     let name = std::any::type_name::<M>();
@@ -414,7 +388,7 @@ mod tests {
 
     #[test]
     fn names_of_types_have_no_paths() {
-        assert_eq!(awaited::<Fence<Vec<Arc<u8>>>>(), "Fence<Vec<Arc<u8>>>");
+        assert_eq!(awaited::<Box<Vec<Arc<u8>>>>(), "Box<Vec<Arc<u8>>>");
         assert_eq!(awaited::<std::time::Duration>(), "Duration");
     }
 }
