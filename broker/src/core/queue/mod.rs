@@ -4,6 +4,8 @@
 //! settled, and gets it back if it is not.
 
 mod classic;
+mod delays;
+mod limits;
 mod quorum;
 mod roster;
 mod stored;
@@ -14,9 +16,9 @@ mod stream_reader;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use self::{classic::ClassicLines, quorum::QuorumLines, stream::Retention};
+use self::{classic::ClassicLines, delays::Delays, limits::Load, quorum::QuorumLines, stream::Retention};
 pub(crate) use self::{
     roster::{Roster, Succession, Turns},
     stored::{Dead, HandOut, Pushed, Reason, Return, Stored},
@@ -33,16 +35,9 @@ pub(crate) struct Queue {
     lines: Lines,
     /// The place of the next message.
     next_place: u64,
-    ready_bytes: u64,
     unacked: usize,
-    /// A quorum queue was too long, and has not become short enough since.
-    refuses: bool,
-    /// Returned messages by the time when they come back.
-    delayed: BTreeMap<(Time, u64), Stored>,
-    /// The number of messages that died, and stay until their dead letters are taken.
-    kept: usize,
-    /// The size of the delayed messages and of these.
-    aside_bytes: u64,
+    delays: Delays,
+    load: Load,
 }
 
 /// The ready messages.
@@ -66,17 +61,7 @@ impl Queue {
                 Lines::Stream(StreamLog::new(retention))
             }
         };
-        Self {
-            settings,
-            lines,
-            next_place: 0,
-            ready_bytes: 0,
-            unacked: 0,
-            refuses: false,
-            delayed: BTreeMap::new(),
-            kept: 0,
-            aside_bytes: 0,
-        }
+        Self { settings, lines, next_place: 0, unacked: 0, delays: Delays::default(), load: Load::default() }
     }
 
     pub(crate) fn settings(&self) -> &QueueSettings {
@@ -92,9 +77,8 @@ impl Queue {
             let (max_age, segment_bytes) = (*max_age, *segment_bytes);
             log.set_retention(Retention { max_age, max_bytes: self.settings.max_bytes, segment_bytes });
         }
-        self.refuses &= self.settings.overflow == Overflow::RejectPublish && !self.is_short_again();
         // What it drops may lay a message bare that has expired.
-        if self.enforce_limits(dead) {
+        if self.change_limits(dead) {
             self.expire(now, dead);
         }
     }
@@ -114,7 +98,7 @@ impl Queue {
         }
         let stored = self.stored(now, message);
         let may_expire = stored.expires_at.is_some();
-        self.ready_bytes += self.size(&stored.message);
+        self.add_ready(&stored.message);
         match &mut self.lines {
             Lines::Classic(lines) => lines.push(stored),
             Lines::Quorum(lines) => lines.push(stored),
@@ -170,7 +154,7 @@ impl Queue {
             let rules = self.settings.line.rules();
             let QueueKind::Quorum { delivery_limit } = self.settings.kind else {
                 stored.delivery_count += u32::from(rules.acquired_count && why.is_failure());
-                self.ready_bytes += self.size(&stored.message);
+                self.add_ready(&stored.message);
                 if let Lines::Classic(lines) = &mut self.lines {
                     lines.put_back(stored);
                 }
@@ -184,12 +168,10 @@ impl Queue {
                 continue;
             }
             if let Some(millis) = self.delay(&stored, why) {
-                self.aside_bytes += self.size(&stored.message);
-                self.delayed.insert((now.after_millis(millis), self.next_place), stored);
-                self.next_place += 1;
+                self.delay_until(now.after_millis(millis), stored);
                 continue;
             }
-            self.ready_bytes += self.size(&stored.message);
+            self.add_ready(&stored.message);
             if let Lines::Quorum(lines) = &mut self.lines {
                 let to_front =
                     rules.quorum_returns_in_front || delivery_limit.is_some() || !why.is_asked_for();
@@ -222,8 +204,7 @@ impl Queue {
         while let Lines::Quorum(lines) = &mut self.lines
             && let Some(stored) = lines.pop_expired(now)
         {
-            self.ready_bytes -= self.size(&stored.message);
-            self.grew_shorter();
+            self.remove_ready(&stored.message);
             dead.push(Dead { stored, reason: Reason::Expired });
         }
     }
@@ -238,65 +219,7 @@ impl Queue {
 
     /// Returns when the message at the head expires, or a delayed one comes back.
     pub(crate) fn next_due(&self) -> Option<Time> {
-        let back = self.delayed.first_key_value().map(|((at, _), _)| *at);
-        match (self.next_expiry(), back) {
-            (Some(expiry), Some(back)) => Some(expiry.min(back)),
-            (expiry, back) => expiry.or(back),
-        }
-    }
-
-    /// Puts delayed messages back that are due, in front of the others.
-    pub(crate) fn end_delays(&mut self, now: Time) {
-        while let Some(first) = self.delayed.first_entry().filter(|first| first.key().0 <= now) {
-            let stored = first.remove();
-            let size = self.size(&stored.message);
-            self.aside_bytes -= size;
-            self.ready_bytes += size;
-            if let Lines::Quorum(lines) = &mut self.lines {
-                lines.put_back(stored);
-            }
-        }
-    }
-
-    /// Returns how long a returned message is delayed, in milliseconds.
-    fn delay(&self, stored: &Stored, why: Return) -> Option<u64> {
-        let retry = self.settings.delayed_retry?;
-        let applies = if why.is_failure() { retry.failed } else { retry.returned };
-        let millis = retry.min.saturating_mul(stored.delivery_count.max(1).into());
-        applies.then_some(millis.min(retry.max)).filter(|millis| *millis > 0)
-    }
-
-    /// Counts a dead message that stays until its dead letters are taken.
-    pub(crate) fn keep(&mut self, stored: &Stored) {
-        self.kept += 1;
-        self.aside_bytes += self.size(&stored.message);
-    }
-
-    /// The dead letters of a message are taken.
-    pub(crate) fn release(&mut self, stored: &Stored) {
-        self.kept = self.kept.saturating_sub(1);
-        self.aside_bytes = self.aside_bytes.saturating_sub(self.size(&stored.message));
-        self.grew_shorter();
-    }
-
-    /// Returns the delayed messages, the next one first, and when they come back.
-    pub(crate) fn delayed(&self) -> impl Iterator<Item = (Time, &Stored)> {
-        self.delayed.iter().map(|((at, _), stored)| (*at, stored))
-    }
-
-    /// Removes the delayed messages, and returns how many there were.
-    pub(crate) fn purge_delayed(&mut self) -> usize {
-        let delayed = std::mem::take(&mut self.delayed);
-        for stored in delayed.values() {
-            self.aside_bytes -= self.size(&stored.message);
-        }
-        self.grew_shorter();
-        delayed.len()
-    }
-
-    /// The number of messages that count for a limit.
-    fn counted(&self) -> u64 {
-        (self.ready() + self.delayed.len() + self.kept) as u64
+        self.next_expiry().into_iter().chain(self.delays.next()).min()
     }
 
     /// Removes the ready messages, and returns how many there were.
@@ -324,11 +247,6 @@ impl Queue {
         self.unacked
     }
 
-    /// Returns the size of the ready messages, as it counts for a limit in bytes.
-    pub(crate) fn ready_bytes(&self) -> u64 {
-        self.ready_bytes
-    }
-
     /// Returns the ready messages in the order of delivery, or all messages of a stream.
     pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = &Stored> + '_> {
         match &self.lines {
@@ -353,7 +271,7 @@ impl Queue {
                 continue;
             }
             stored.expires_at = self.deadline(now, &stored.message);
-            self.ready_bytes += self.size(&stored.message);
+            self.add_ready(&stored.message);
             match &mut self.lines {
                 Lines::Classic(lines) => lines.push(stored),
                 Lines::Quorum(lines) if stored.acquired_count > 0 => lines.put_back(stored),
@@ -382,8 +300,7 @@ impl Queue {
             Lines::Quorum(lines) => lines.pop(),
             Lines::Stream(_) => None,
         }?;
-        self.ready_bytes -= self.size(&stored.message);
-        self.grew_shorter();
+        self.remove_ready(&stored.message);
         Some(stored)
     }
 
@@ -417,69 +334,5 @@ impl Queue {
             (queue, message) => queue.or(message)?,
         };
         Some(now.after_millis(millis))
-    }
-
-    /// The size that counts for a limit in bytes.
-    fn size(&self, message: &Message) -> u64 {
-        let counts_properties = matches!(self.settings.kind, QueueKind::Quorum { .. })
-            && self.settings.line.rules().quorum_counts_properties;
-        let properties = if counts_properties { message.properties.len() } else { 0 };
-        (message.body.len() + properties) as u64
-    }
-
-    /// Whether a queue that rejects publishes takes no other message.
-    pub(crate) fn refuses_another(&self, message: &Message) -> bool {
-        match (self.settings.overflow, &self.lines) {
-            (Overflow::DropHead, _) | (_, Lines::Stream(_)) => false,
-            (_, Lines::Classic(_)) => self.is_over(1, self.size(message)),
-            // It is told when it is too late: one message over the limit gets in.
-            (Overflow::RejectPublish, Lines::Quorum(_)) => self.refuses,
-            (Overflow::RejectPublishDeadLetter, Lines::Quorum(_)) => false,
-        }
-    }
-
-    /// Whether it is too long with some messages more.
-    fn is_over(&self, more: u64, more_bytes: u64) -> bool {
-        self.settings.max_length.is_some_and(|max| self.counted() + more > max)
-            || self
-                .settings
-                .max_bytes
-                .is_some_and(|max| self.ready_bytes + self.aside_bytes + more_bytes > max)
-    }
-
-    /// Whether a quorum queue takes messages again: with four fifths of its limits or less.
-    fn is_short_again(&self) -> bool {
-        let below = |max: u64, now: u64| now <= max / 5 * 4 + max % 5 * 4 / 5;
-        self.settings.max_length.is_none_or(|max| below(max, self.counted()))
-            && self.settings.max_bytes.is_none_or(|max| below(max, self.ready_bytes + self.aside_bytes))
-    }
-
-    /// A message is gone that counted for a limit: a quorum queue that refused others may take them again.
-    #[inline]
-    fn grew_shorter(&mut self) {
-        if self.refuses {
-            self.refuses = !self.is_short_again();
-        }
-    }
-
-    /// Drops messages from the head while there are too many, and returns whether it dropped any.
-    fn enforce_limits(&mut self, dead: &mut Vec<Dead>) -> bool {
-        let mut dropped = false;
-        let before = dead.len();
-        match (self.settings.overflow, &self.lines) {
-            (Overflow::DropHead, _) | (Overflow::RejectPublishDeadLetter, Lines::Quorum(_)) => {
-                while self.is_over(0, 0) {
-                    let Some(stored) = self.pop() else { break };
-                    dead.push(Dead { stored, reason: Reason::MaxLength });
-                    dropped = true;
-                }
-            }
-            (Overflow::RejectPublish, Lines::Quorum(_)) => self.refuses |= self.is_over(0, 0),
-            _ => {}
-        }
-        if matches!(self.lines, Lines::Quorum(_)) && self.settings.line.rules().quorum_drops_reversed {
-            dead[before..].reverse();
-        }
-        dropped
     }
 }
