@@ -35,8 +35,14 @@ impl Core {
     pub(super) fn dead_letter(&mut self, key: QueueKey, dead: Dead) {
         let Some(queue) = self.topology.queues.get(key) else { return };
         if queue.queue.settings().at_least_once {
-            let kept = KeptDead { dead, taken: BTreeSet::new() };
-            return self.dead_letter_surely(key, kept);
+            let mut dead = KeptDead { dead, taken: BTreeSet::new() };
+            if !self.dead_letter_surely(key, &mut dead) {
+                if let Some(queue) = self.topology.queues.get_mut(key) {
+                    queue.queue.keep(&dead.dead.stored);
+                }
+                self.retry_later(key, dead);
+            }
+            return;
         }
         let Some((exchange, mut message)) = self.next_dead_letter(key, &dead) else { return };
         let delays = self.topology.exchanges.get(exchange).is_some_and(|exchange| exchange.delays);
@@ -56,8 +62,8 @@ impl Core {
         }
     }
 
-    /// Publishes a dead letter to the queues that have not taken it yet. It stays until there is one, and all have.
-    fn dead_letter_surely(&mut self, key: QueueKey, mut kept: KeptDead) {
+    /// Publishes a dead letter to the queues that have not taken it yet. Returns whether there is one, and all have.
+    fn dead_letter_surely(&mut self, key: QueueKey, kept: &mut KeptDead) -> bool {
         let mut is_done = false;
         if let Some((exchange, mut message)) = self.next_dead_letter(key, &kept.dead) {
             let mut targets = self.dead_letter_targets(exchange, &message);
@@ -77,12 +83,12 @@ impl Core {
                 }
             }
         }
-        if is_done {
-            return;
-        }
+        is_done
+    }
+
+    fn retry_later(&mut self, key: QueueKey, kept: KeptDead) {
         let retry = self.now.after_millis(RETRY_MILLIS);
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
-        queue.queue.keep(&kept.dead.stored);
         queue.kept.push_back(kept);
         if queue.kept_timer.is_none() {
             queue.kept_timer = Some(retry);
@@ -90,18 +96,19 @@ impl Core {
         }
     }
 
-    /// The timer of dead letters that were not taken.
+    /// The timer of dead letters that were not taken. Those that are not taken again count for the limits all the time.
     pub(super) fn retry_dead_letters(&mut self, key: QueueKey) {
         let now = self.now;
         let Some(queue) = self.topology.queues.get_mut(key) else { return };
         if queue.kept_timer.take_if(|set| *set <= now).is_none() {
             return;
         }
-        for kept in std::mem::take(&mut queue.kept) {
-            if let Some(queue) = self.topology.queues.get_mut(key) {
+        for mut kept in std::mem::take(&mut queue.kept) {
+            if !self.dead_letter_surely(key, &mut kept) {
+                self.retry_later(key, kept);
+            } else if let Some(queue) = self.topology.queues.get_mut(key) {
                 queue.queue.release(&kept.dead.stored);
             }
-            self.dead_letter_surely(key, kept);
         }
     }
 

@@ -473,3 +473,30 @@ fn what_is_kept_after_a_purge_has_its_own_time() {
     ]);
     assert_eq!(rig.core.next_timer(), None);
 }
+
+/// What is tried again without success has counted for the limit all the time: it makes no room.
+#[test]
+fn a_retry_without_success_makes_no_room() {
+    for line in LINES {
+        let mut rig = Rig::with(CoreConfig { line, consumer_timeout: None, ..CoreConfig::default() });
+        rig.prepare(&[
+            "a1 declare q durable x-queue-type=Squorum x-max-length=I5 x-overflow=Sreject-publish \
+             x-dead-letter-strategy=Sat-least-once x-dead-letter-exchange=S x-dead-letter-routing-key=Sdead",
+            "a1 publish - q m",
+            "b1 get q",
+            "b1 reject 1",
+        ]);
+        rig.prepare(&["a1 publish - q n"; 5]);
+        rig.prepare(&["a1 confirm", "b1 get q no_ack"]);
+        rig.check(&[
+            ("a1 publish - q o", &["a1 nack 1 multiple"]),
+            ("advance 180000", &[]),
+            ("a1 publish - q o", &["a1 nack 2 multiple"]),
+        ]);
+        rig.prepare(&["a1 declare dead durable", "advance 180000"]);
+        rig.check(&[
+            ("a1 declare dead passive", &["a1 declared dead 1 0"]),
+            ("a1 publish - q o", &["a1 ack 3"]),
+        ]);
+    }
+}
