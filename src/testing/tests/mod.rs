@@ -333,3 +333,26 @@ async fn a_dropped_delivery_is_rejected_by_its_channel() {
     drop(rabbit.queue("jobs").get().await.unwrap().unwrap());
     settled.rejected(true).await.unwrap();
 }
+
+#[actix::test]
+async fn what_a_channel_recovers_cannot_be_settled_any_more() {
+    let rabbit = Detached::start().await.unwrap();
+    let settled = rabbit.deliver("jobs", "1");
+    let got = rabbit.queue("jobs").get().await.unwrap().unwrap();
+    timeout(TIME_LIMIT, rabbit.channel().recover()).await.unwrap().unwrap();
+    assert_eq!(settled.settled().await.unwrap_err().kind(), TestErrorKind::Disconnected);
+    assert!(got.is_stale());
+    assert_eq!(rabbit.calls(), ["basic.get jobs", "basic.recover"]);
+}
+
+#[actix::test]
+async fn properties_above_a_frame_end_the_connection_by_the_next_frame() {
+    let rabbit = Detached::start().await.unwrap();
+    let consumer = Probe::<Delivery>::start();
+    rabbit.queue("jobs").consume(consumer.recipient()).await.unwrap();
+    let large = Publishing::new("1").header("h", "x".repeat(2 << 20));
+    let _settled = rabbit.deliver("jobs", large);
+    let _next = rabbit.deliver("jobs", "2");
+    let closed = timeout(TIME_LIMIT, rabbit.connection().closed()).await.unwrap();
+    assert_eq!(closed.unwrap_err().kind(), ErrorKind::Protocol);
+}

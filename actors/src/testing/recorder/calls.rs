@@ -173,6 +173,7 @@ fn basic_method(
         }
         Method::Recover(_) => {
             world.calls.push("basic.recover".to_owned());
+            at.give_up_unsettled();
             Some(Method::RecoverOk(basic::RecoverOk {}))
         }
         _ => None,

@@ -288,6 +288,12 @@ impl RecordedChannel {
         }
     }
 
+    /// The client settles none of its deliveries any more: they would return to their queues.
+    pub(super) fn give_up_unsettled(&mut self) {
+        self.unsettled.clear();
+        self.consumers.iter_mut().for_each(|consumer| consumer.unsettled = 0);
+    }
+
     pub(super) fn open(&mut self, opening: u64) {
         self.reset();
         self.opening = opening;

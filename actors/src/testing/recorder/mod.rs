@@ -42,6 +42,7 @@ const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
 /// - Calls are recorded, and succeed. Nothing is checked: a queue need not be declared.
 /// - Consumers get what a test [delivers](Self::deliver) to their queue, within their prefetch. What they return
 ///   to the queue is not delivered again.
+/// - Transactions are calls like others: publishes and settlements count at once, and a rollback takes none back.
 ///
 /// Clones are handles of the same recorder. In the crate `actix-pika`, `testing::Detached` has the handles of
 /// a connection, too.

@@ -82,9 +82,12 @@ impl Shared {
 
     /// A connection begins.
     pub(super) fn begin(&self, epoch: u64, supervisor: Recipient<SupervisorMessage>) {
-        let mut state = self.lock();
-        let _old = (std::mem::take(&mut state.channels), state.supervisor.replace(supervisor));
-        state.epoch = epoch;
+        // Dropped without the lock: nobody knows what it wakes.
+        let _old = {
+            let mut state = self.lock();
+            state.epoch = epoch;
+            (std::mem::take(&mut state.channels), state.supervisor.replace(supervisor))
+        };
     }
 
     /// Ends the connection, if there is one, with this error.
@@ -160,8 +163,20 @@ impl State {
     fn send(&mut self) {
         for attached in self.channels.values_mut() {
             let mut decoder = FrameDecoder::new(FRAME_MAX);
-            while let Ok(Some(batch)) = decoder.next_batch(&mut attached.channel.output) {
-                attached.recipient.do_send(ChannelMessage::Frames { epoch: self.epoch, batch });
+            loop {
+                match decoder.next_batch(&mut attached.channel.output) {
+                    Ok(Some(batch)) => {
+                        attached.recipient.do_send(ChannelMessage::Frames { epoch: self.epoch, batch });
+                    }
+                    Ok(None) => break,
+                    // As properties above the largest frame: the client would close its connection.
+                    Err(fault) => {
+                        let number = attached.channel.number;
+                        log::error!("recorder: what is sent to channel {number} is no frame: {fault:?}");
+                        attached.channel.output.clear();
+                        break;
+                    }
+                }
             }
         }
     }
