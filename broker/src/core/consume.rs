@@ -173,7 +173,7 @@ impl Core {
             return;
         };
         for delivered in channel.held_mut().filter(|delivered| delivered.queue == consumer.queue) {
-            if let Taker::Consumer { key: former, tag, serial } = &mut delivered.by
+            if let Taker::Consumer { key: former, tag, serial, .. } = &mut delivered.by
                 && *tag == consumer.tag
             {
                 *former = key;

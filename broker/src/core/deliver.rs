@@ -121,7 +121,7 @@ impl Core {
             channel.shared.used += 1;
         }
         let (tag, serial) = (consumer.tag.clone(), consumer.serial);
-        let by = Taker::Consumer { key: consumer_key, tag, serial };
+        let by = Taker::Consumer { key: consumer_key, tag, serial, timeout: consumer.timeout };
         let delivered = Delivered { queue: key, by, stored: Some(stored), since: self.now };
         channel.unacked.push(delivery_tag, delivered);
         if consumer.used == 1 {
@@ -133,7 +133,7 @@ impl Core {
         }
         let is_reached = channel.shared.is_reached();
         let usual = channel.consumer_timeout;
-        if let Some(timeout) = timeout(self.rules, queue.queue.settings(), Some(consumer), usual) {
+        if let Some(timeout) = timeout(self.rules, queue.queue.settings(), consumer.timeout, usual) {
             watch(&mut self.timers, at, channel, self.now.after_millis(timeout));
         }
         if is_throttled {

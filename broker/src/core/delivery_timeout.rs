@@ -8,17 +8,18 @@ use super::{
     keys::{ConsumerKey, QueueKey},
     queue::{Return, Stored},
     rules::Rules,
-    session::{Channel, Consumer, Ending},
+    session::{Channel, Ending},
     settings::{QueueKind, QueueSettings},
     time::Time,
     timers::{Timer, Timers},
 };
 
-/// Returns how long a delivery may stay unacked, in milliseconds; `usual` is what holds where nothing else is said.
+/// Returns how long a delivery may stay unacked, in milliseconds; `own` is what its consumer has asked for, `usual` what holds where
+/// nothing else is said.
 pub(super) fn timeout(
     rules: &Rules,
     settings: &QueueSettings,
-    consumer: Option<&Consumer>,
+    own: Option<u64>,
     usual: Option<u64>,
 ) -> Option<u64> {
     if !rules.timeout_by_queue {
@@ -29,7 +30,7 @@ pub(super) fn timeout(
     }
     // Only quorum queues have one.
     let QueueKind::Quorum { .. } = settings.kind else { return None };
-    consumer.and_then(|consumer| consumer.timeout).or(settings.consumer_timeout).or(usual)
+    own.or(settings.consumer_timeout).or(usual)
 }
 
 /// Sets the timer for a delivery of a channel, unless one is set for an earlier time: that of the first one, if all have
@@ -119,7 +120,7 @@ impl Core {
     /// Where that is gone, or the client cannot be told, the channel is closed.
     fn return_late(&mut self, at: ChannelAt) {
         let now = self.now;
-        let Self { topology, connections, consumers, rules, .. } = self;
+        let Self { topology, connections, rules, .. } = self;
         let connection = connections.get_mut(at.connection);
         let Some(channel) = connection.and_then(|connection| connection.channels.get_mut(&at.number)) else {
             return;
@@ -129,8 +130,8 @@ impl Core {
         let mut next: Option<Time> = None;
         for delivered in channel.held_mut().filter(|delivered| delivered.stored.is_some()) {
             let Some(queue) = topology.queues.get(delivered.queue) else { continue };
-            let consumer = delivered.consumer().and_then(|key| consumers.get(key));
-            let Some(timeout) = timeout(rules, queue.queue.settings(), consumer, usual) else { continue };
+            let own = delivered.timeout();
+            let Some(timeout) = timeout(rules, queue.queue.settings(), own, usual) else { continue };
             let due = delivered.since.after_millis(timeout);
             if due <= now {
                 let stored = delivered.stored.take();

@@ -200,6 +200,11 @@ impl Delivered {
     pub(crate) fn consumer(&self) -> Option<ConsumerKey> {
         if let Taker::Consumer { key, .. } = &self.by { Some(*key) } else { None }
     }
+
+    /// Returns the delivery timeout of the consumer, in milliseconds.
+    pub(crate) fn timeout(&self) -> Option<u64> {
+        if let Taker::Consumer { timeout, .. } = &self.by { *timeout } else { None }
+    }
 }
 
 /// Who took a delivery.
@@ -213,6 +218,8 @@ pub(crate) enum Taker {
         tag: Name,
         /// Rises with each consumer.
         serial: u64,
+        /// Its `x-consumer-timeout` in milliseconds, which holds when it has left, too.
+        timeout: Option<u64>,
     },
 }
 

@@ -160,6 +160,22 @@ fn a_late_message_without_a_consumer_closes_the_channel() {
     }
 }
 
+/// Asked of 4.3.6: what a consumer has asked for holds for its deliveries when it is cancelled, too.
+#[test]
+fn a_cancelled_consumer_keeps_its_timeout() {
+    let mut rig = rig(Line::V4_3);
+    rig.prepare(&[
+        "a1 declare u durable x-queue-type=Squorum x-consumer-timeout=I600000",
+        "a1 publish - u y",
+    ]);
+    rig.prepare(&["b1 consume u c x-consumer-timeout=I60000", "b1 cancel c", "advance 59999"]);
+    rig.check(&[
+        ("a1 get u", &["a1 empty"]),
+        ("advance 1", &[&format!("b1 {}", timed_out("-1"))]),
+        ("a1 get u", &["a1 got 1 y [x-acquired-count:1] again, 0 left"]),
+    ]);
+}
+
 /// Up to 4.0, what a rollback makes unacked again may be too old already, when its timer is gone.
 #[test]
 fn a_rollback_brings_the_timeout_back() {
