@@ -243,6 +243,21 @@ fn further_keys_stay_without_a_new_key() {
     }
 }
 
+/// From 3.13 on each key of BCC hides one that is equal, from the front.
+#[test]
+fn hidden_keys_are_counted() {
+    for line in LINES {
+        let mut traveller = Traveller::plain(line);
+        traveller.message.cc = ["a".into(), "key".into(), "b".into(), "a".into()].into();
+        traveller.message.bcc = ["a".into(), "key".into(), "key".into(), "c".into()].into();
+        traveller.die("q1", Rejected);
+        let named: &[&str] =
+            if line == Line::V3_10 { &["key", "a", "key", "b", "a"] } else { &["b", "a", "a", "key", "key"] };
+        let named: Vec<Value> = named.iter().map(|key| Value::from(*key)).collect();
+        assert_eq!(traveller.deaths()[0].get("routing-keys"), Some(&named.into()), "{line:?}");
+    }
+}
+
 /// Cycles.
 #[test]
 fn a_message_does_not_return_to_a_queue_without_a_rejection() {

@@ -149,6 +149,24 @@ fn arguments_are_part_of_a_binding() {
     }
 }
 
+/// Each exchange is asked once, however many there are, and what that took is given back.
+#[test]
+fn a_walk_through_many_exchanges() {
+    const MANY: u32 = 20_000;
+    let all: Vec<(&str, To)> = (0..MANY).map(|exchange| ("", Exchange(exchange))).collect();
+    let mut graph = Exchanges::default().with(0, Fanout, &all);
+    for exchange in 1..MANY {
+        graph = graph.with(exchange, Fanout, &[("", Queue(exchange % 7)), ("", Exchange(MANY - exchange))]);
+    }
+    let mut walk = Walk::default();
+    let mut queues = Vec::new();
+    walk.route(&graph, 0, ["k"].into_iter(), &plain(), &mut queues);
+    assert_eq!(queues, [0, 1, 2, 3, 4, 5, 6]);
+    assert!(walk.is_small());
+    walk.route(&graph, 8, ["k"].into_iter(), &plain(), &mut queues);
+    assert_eq!(queues, [(MANY - 8) % 7, 1]);
+}
+
 /// A header of 128 kB may name 26,000 keys.
 #[test]
 fn many_keys_find_each_binding_once() {

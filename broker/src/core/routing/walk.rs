@@ -85,6 +85,13 @@ impl<X: Copy + Ord + Hash, Q: Copy + Ord> Walk<X, Q> {
         self.forget();
     }
 
+    /// Returns whether it keeps no more than a usual walk takes.
+    #[cfg(test)]
+    pub(super) fn is_small(&self) -> bool {
+        self.exchanges.capacity().max(self.found.capacity()).max(self.reached.capacity()) <= KEPT
+    }
+
+    /// Makes ready for the next walk.
     fn forget(&mut self) {
         if self.exchanges.capacity().max(self.found.capacity()) > KEPT {
             *self = Self::default();

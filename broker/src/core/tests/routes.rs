@@ -1,7 +1,10 @@
 //! Routing as a whole: broker.md 4, and exchanges that delay.
 
+use actix_pika_actors::{Table, Value};
+use bytes::Bytes;
+
 use super::rig::{Rig, check_all};
-use crate::core::{CoreConfig, Keep, Line, Time};
+use crate::core::{CoreConfig, Keep, Line, Publish, Time, properties::Summary};
 
 /// broker.md 4: one copy for each queue, however many ways lead to it.
 #[test]
@@ -121,6 +124,39 @@ fn delayed_messages_stay_with_their_exchange() {
     ]);
     rig.core.restart(Time::from_millis(500), Keep::Nothing);
     assert_eq!(rig.core.memory().taken(), 0);
+}
+
+/// Nodes keep headers that a client may not send: a timestamp of 1 << 63, and tables that nest 40 deep.
+#[test]
+fn odd_headers_take_no_others_with_them() {
+    let deep = (0..40).fold(Value::Void, |inner, _| Value::Array(vec![inner]));
+    for (odd, line) in [Value::Timestamp(1 << 63), deep]
+        .into_iter()
+        .flat_map(|odd| [Line::V3_10, Line::V4_0, Line::V4_3].map(|line| (odd.clone(), line)))
+    {
+        let mut rig = Rig::with(CoreConfig { line, ..Default::default() });
+        rig.prepare(&[
+            "a1 declare dead",
+            "a1 declare p",
+            "a1 declare q durable x-queue-type=Squorum x-dead-letter-exchange=S x-dead-letter-routing-key=Sdead",
+        ]);
+        let keys = |key: &str| Value::from(vec![Value::from(key)]);
+        let headers = Table::new().with("odd", odd.clone()).with("CC", keys("p")).with("BCC", keys("q"));
+        let properties = Summary::read(&[0, 0]).unwrap().rewrite(&[0, 0], &headers, false);
+        let connection = rig.connection('a');
+        let publish = Publish { exchange: "", routing_key: "none", mandatory: true, immediate: false };
+        rig.core.publish(Time::ZERO, connection, 1, publish, properties, Bytes::new());
+        for queue in ["p", "q"] {
+            let shown = rig.core.messages("/", queue);
+            let headers = shown[0].message.headers().unwrap();
+            assert_eq!(headers.get("odd"), Some(&odd), "{queue}");
+            assert!(headers.len() == 2 && headers.get("CC") == Some(&keys("p")));
+        }
+        rig.prepare(&["a1 get q", "a1 reject 1"]);
+        let dead = rig.core.messages("/", "dead");
+        let headers = dead[0].message.headers().unwrap();
+        assert!(headers.get("odd") == Some(&odd) && headers.contains_key("x-death"));
+    }
 }
 
 /// What delays is of a type that the line has.
