@@ -21,6 +21,7 @@
 
 mod answer;
 mod ends;
+mod excuses;
 mod generator;
 mod incoming;
 mod monitor;

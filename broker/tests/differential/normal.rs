@@ -9,9 +9,17 @@
 //! | [`Rule::Interleaving`] | on one channel: replies, confirms and returns, and the deliveries of each consumer keep their order, but not among each other | each queue of a node is a process |
 //! | [`Rule::Confirms`] | confirms are sets of publishes | each queue confirms on its own, and RabbitMQ merges acks by chance |
 //! | [`Rule::ClosingConnection`] | what is said beside the close when a connection closes with an error; if it has several channels, the sequence ends there | channels end one by one, and what one gives back may reach another first |
-//! | [`Rule::LeftConsumer`] | what a quorum queue of 4.3 with a single active consumer has when a channel ends that has several consumers of it, of unequal priorities; the sequence ends there | the node keeps one of these consumers for good, and gives it what comes back |
-//! | [`Rule::TagAgain`] | what follows when a channel of 3.10 consumes from a queue with a tag that it has consumed from it with before; the sequence ends there | if the queue is a quorum queue and the former consumer holds messages, the next delivery ends the connection with 541 |
 //! | by chance | a difference that does not come again each time, when the broker has said the same each time (`run.rs`) | the node answers now so and now so: its queues, limits of channels and dead letters are processes |
+//!
+//! With a difference of these kinds a sequence ends (`excuses.rs`):
+//!
+//! | rule | what | why |
+//! |---|---|---|
+//! | [`Rule::LeftConsumer`] | what a quorum queue of 4.3 with a single active consumer has when a channel ends that has several consumers of it, of unequal priorities | the node keeps one of these consumers for good, and gives it what comes back |
+//! | [`Rule::TagAgain`] | a connection to 3.10 that ends with 541, and has consumed again with a tag | if the former consumer of a quorum queue holds messages, the node takes the deliveries for ones that are missing |
+//! | [`Rule::SharedLimit`] | which deliveries of a channel follow that it has requeued, if its consumers share a limit | the limit is a process, and is freed before or after each queue has what came back |
+//! | [`Rule::OtherQueue`] | what follows a requeue, if a queue was declared anew with or without priorities | a delivery of the former queue goes to the one that has its name, which crashes |
+//! | [`Rule::ActiveCancelled`] | what follows when the active consumer of a classic queue of 3.10 is cancelled | the next one is not served, and the next publish crashes the queue |
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +37,9 @@ pub(crate) enum Rule {
     ClosingConnection,
     LeftConsumer,
     TagAgain,
+    SharedLimit,
+    OtherQueue,
+    ActiveCancelled,
 }
 
 /// What keeps its order on a channel.

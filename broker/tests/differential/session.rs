@@ -6,15 +6,16 @@ use std::{
 };
 
 use actix_pika_broker::Line;
-use amq_protocol::protocol::{AMQPClass, basic, exchange, queue};
+use amq_protocol::protocol::{AMQPClass, exchange, queue};
 use tokio::time::{Instant, sleep};
 
 use super::{
     answer::{Answer, Said},
+    excuses::Excuses,
     monitor::{Monitor, States},
     names::{EXCHANGES, Names, QUEUES},
     normal::{Rule, same},
-    operation::{At, Operation, operation},
+    operation::{Operation, operation},
     side::{MONITOR, PATIENCE, Place, Side, spare},
     unsettled::Unsettled,
 };
@@ -68,8 +69,7 @@ struct Sequence<'a> {
     monitor: Monitor,
     unsettled: Unsettled,
     watching: [BTreeSet<&'static str>; 2],
-    /// Channels, queues and tags of consumers.
-    consumers: BTreeSet<(At, String, String)>,
+    excuses: Excuses,
     said: Vec<String>,
     compared: Compared,
 }
@@ -91,6 +91,7 @@ impl Pair {
         for side in [&mut self.ours, &mut self.node] {
             side.begin(Names::new(number));
         }
+        let excuses = Excuses::new(self.line);
         let mut sequence = Sequence {
             pair: self,
             patience,
@@ -99,7 +100,7 @@ impl Pair {
             monitor: Monitor::default(),
             unsettled: Unsettled::default(),
             watching: Default::default(),
-            consumers: BTreeSet::new(),
+            excuses,
             said: Vec::new(),
             compared: Compared::default(),
         };
@@ -139,23 +140,10 @@ impl Sequence<'_> {
         steps
     }
 
-    /// Whether a channel consumes from a queue of 3.10 with a tag that it has consumed from it with before.
-    fn consumes_again(&mut self, operation: &Operation) -> bool {
-        let Operation::Method(at, AMQPClass::Basic(basic::AMQPMethod::Consume(consume))) = operation else {
-            return false;
-        };
-        let consumer = (*at, consume.queue.to_string(), consume.consumer_tag.to_string());
-        self.pair.line == Line::V3_10 && !self.consumers.insert(consumer)
-    }
-
     /// Says an operation to both; returns what differs.
     async fn step(&mut self, text: &str) -> Option<(Vec<String>, Vec<String>)> {
         let (ours, node, said) = self.resolve(text)?;
-        if self.consumes_again(&ours) {
-            *self.compared.rules.entry(Rule::TagAgain).or_default() += 1;
-            self.is_over = true;
-            return None;
-        }
+        self.excuses.note(&ours);
         self.said.push(said);
         self.compared.operations += 1;
         if matches!(ours, Operation::Slow) {
@@ -180,15 +168,17 @@ impl Sequence<'_> {
         let until = Instant::now() + self.patience;
         let streams = self.monitor.streams();
         let rules = loop {
-            let (ours, node) = (our_side.answers(), node_side.answers());
-            if let Some(rules) = same(ours, node, &streams) {
+            let (said, heard) = (our_side.answers(), node_side.answers());
+            if let Some(rules) = same(said, heard, &streams) {
                 break rules;
             }
             // It says something else, and that is all.
-            let enough = node.len() >= ours.len();
+            let enough = heard.len() >= said.len();
             let until = if enough { until.min(Instant::now() + QUIET) } else { until };
             if !node_side.more(until).await {
-                return Some((lines(our_side), lines(node_side)));
+                let differ = (lines(our_side), lines(node_side));
+                let excuse = self.excuses.of_answers(&ours, node_side.answers());
+                return self.unless_excused(excuse, differ);
             }
         };
         for rule in rules {
@@ -213,12 +203,10 @@ impl Sequence<'_> {
                 break;
             }
             if Instant::now() > until {
-                if *line == Line::V4_3 && self.monitor.are_single_active(&our_states, &node_states) {
-                    *self.compared.rules.entry(Rule::LeftConsumer).or_default() += 1;
-                    self.is_over = true;
-                    return None;
-                }
-                return Some((states(&our_states), states(&node_states)));
+                let is_left =
+                    *line == Line::V4_3 && self.monitor.are_single_active(&our_states, &node_states);
+                let excuse = if is_left { Some(Rule::LeftConsumer) } else { self.excuses.of_states(&ours) };
+                return self.unless_excused(excuse, (states(&our_states), states(&node_states)));
             }
             sleep(pauses.next().unwrap_or(MOST_BETWEEN_QUESTIONS)).await;
         }
@@ -227,6 +215,13 @@ impl Sequence<'_> {
         self.unsettled.note(&ours, &our_answers, &node_answers);
         self.compared.transcript.extend(self.said.last().cloned());
         self.compared.transcript.extend(our_answers.iter().map(|answer| format!("    {answer}")));
+        None
+    }
+
+    fn unless_excused<D>(&mut self, excuse: Option<Rule>, differ: D) -> Option<D> {
+        let Some(rule) = excuse else { return Some(differ) };
+        *self.compared.rules.entry(rule).or_default() += 1;
+        self.is_over = true;
         None
     }
 
