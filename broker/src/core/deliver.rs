@@ -41,6 +41,8 @@ impl Core {
         if matches!(queue.queue.settings().kind, QueueKind::Stream { .. }) {
             return self.deliver_from_stream(key);
         }
+        let is_quorum = matches!(queue.queue.settings().kind, QueueKind::Quorum { .. });
+        let mut holding = Vec::new();
         while let Some(queue) = self.topology.queues.get_mut(key) {
             queue.queue.expire(self.now, &mut dead);
             if queue.queue.ready() == 0 {
@@ -53,12 +55,40 @@ impl Core {
             let Some(consumer) = queue.roster.next() else { break };
             let Some(stored) = queue.queue.take(self.now, &mut dead) else { break };
             self.hand_over(key, consumer, stored);
+            if is_quorum {
+                self.hold_for_round(key, consumer, &mut holding);
+            }
         }
         if let Some(queue) = self.topology.queues.get_mut(key) {
             queue.queue.end_round(self.now, &mut dead);
         }
         self.bury(key, &mut dead);
         self.watch_messages(key);
+        for consumer in holding {
+            if let Some(record) = self.consumers.get_mut(consumer) {
+                record.used = 0;
+            }
+            self.review_consumer(consumer);
+        }
+    }
+
+    /// The limit of a consumer of a quorum queue holds without acks, too: what it gets in one round is settled after the
+    /// round.
+    fn hold_for_round(&mut self, key: QueueKey, consumer_key: ConsumerKey, holding: &mut Vec<ConsumerKey>) {
+        let Some(consumer) = self.consumers.get_mut(consumer_key).filter(|consumer| consumer.no_ack) else {
+            return;
+        };
+        if consumer.used == 0 {
+            holding.push(consumer_key);
+        }
+        consumer.used += 1;
+        if consumer.used >= u32::from(consumer.prefetch)
+            && !consumer.blocked
+            && let Some(queue) = self.topology.queues.get_mut(key)
+        {
+            consumer.blocked = true;
+            queue.roster.block(consumer_key);
+        }
     }
 
     /// Each consumer of a stream reads on its own.
