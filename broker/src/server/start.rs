@@ -1,7 +1,7 @@
 //! Starts what a builder describes.
 
 use std::{
-    io,
+    io, iter,
     sync::{Arc, mpsc},
     thread,
     time::{SystemTime, UNIX_EPOCH},
@@ -29,7 +29,7 @@ impl Builder {
     /// Starts the broker on a thread of its own, and returns when it listens.
     ///
     /// # Errors
-    /// If the port cannot be listened on, or a thread cannot be started.
+    /// If the port cannot be listened on, or a thread cannot be started, as without file descriptors.
     ///
     /// # Examples
     /// ```
@@ -42,12 +42,11 @@ impl Builder {
         let cannot = |error| StartError::new(format!("cannot listen on {name}"), error);
         let port = BoundPort::bind((self.address, self.port), Security::Plain).map_err(cannot)?;
         let address = port.address();
-        let mut ports = vec![port];
         #[cfg(feature = "tls")]
-        let tls = TlsSettings::listen(self.tls.as_ref(), self.address)?.map(|(tls, port)| {
-            ports.push(port);
-            tls
-        });
+        let (tls, tls_port) = TlsSettings::listen(self.tls.as_ref(), self.address)?.unzip();
+        #[cfg(not(feature = "tls"))]
+        let tls_port = None;
+        let ports = iter::once(port).chain(tls_port).collect();
         let (shared, dialled) = self.shared(Clock::system);
         let (node, orders) = Node::new();
         let of_thread = Arc::clone(&shared);
