@@ -4,7 +4,7 @@ use super::{
     Broker,
     choice::{Choice, leave_out},
     nodes::{Node, broker_script},
-    turn::Turn,
+    turn::{Left, Turn},
 };
 
 /// A cluster of three nodes.
@@ -24,8 +24,8 @@ impl Cluster {
             leave_out("the test broker is one node: it has no cluster");
             return None;
         }
-        let (turn, clean) = Turn::take("cluster").await;
-        if !clean {
+        let (turn, left) = Turn::take("cluster").await;
+        if left == Left::InAnyState {
             broker_script(&["cluster", "stop"]).await;
         }
         broker_script(&["cluster", "start"]).await;

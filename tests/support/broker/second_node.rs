@@ -9,7 +9,7 @@ use super::{
     choice::Choice,
     embedded::Embedded,
     nodes::{Node, broker_script, try_broker_script},
-    turn::Turn,
+    turn::{Left, Turn},
 };
 
 /// The second node: one of RabbitMQ, which one test at a time uses and leaves running for the next one (`make
@@ -66,8 +66,8 @@ impl SecondNode {
             return Self::embedded(Embedded::start(*line));
         }
         let name = Choice::version().map_or_else(|| "second".into(), |version| format!("{version}-second"));
-        let (turn, clean) = Turn::take(&name).await;
-        if !clean || try_broker_script(&["second", "start"]).await.is_err() {
+        let (turn, left) = Turn::take(&name).await;
+        if left == Left::InAnyState || try_broker_script(&["second", "start"]).await.is_err() {
             broker_script(&["second", "renew"]).await;
         }
         Self { broker: Node::Second.broker(), is: Is::RabbitMq(turn) }
@@ -81,7 +81,7 @@ impl SecondNode {
     pub async fn configure(&mut self, settings: &[Setting]) {
         match &mut self.is {
             Is::RabbitMq(turn) => {
-                turn.is_clean = false;
+                turn.leave_in_any_state();
                 let lines: Vec<_> = settings.iter().map(|setting| setting.line()).collect();
                 let command: Vec<_> =
                     ["second", "renew"].into_iter().chain(lines.iter().map(String::as_str)).collect();

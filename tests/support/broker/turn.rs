@@ -15,13 +15,21 @@ use super::nodes::root;
 #[derive(Debug)]
 pub(super) struct Turn {
     file: File,
-    /// The next user can use the node as it is.
-    pub(super) is_clean: bool,
+    leaves: Left,
+}
+
+/// How a user leaves a node to the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// It can be used as it is.
+    Clean,
+    /// It has other settings, or its user has not ended normally: it is made anew.
+    InAnyState,
 }
 
 impl Turn {
-    /// Waits until nobody uses the node. Also returns whether the last user ended normally.
-    pub(super) async fn take(name: &str) -> (Self, bool) {
+    /// Waits until nobody uses the node. Also returns how the last user has left it.
+    pub(super) async fn take(name: &str) -> (Self, Left) {
         let folder = root().join(".broker");
         std::fs::create_dir_all(&folder).expect("the folder .broker");
         let path = folder.join(format!("{name}.in-use"));
@@ -38,15 +46,20 @@ impl Turn {
                 Err(TryLockError::Error(error)) => panic!("cannot lock {path:?}: {error}"),
             }
         }
-        let clean = file.metadata().expect("metadata").len() == 0;
+        let is_empty = file.metadata().expect("metadata").len() == 0;
         file.write_all(b"in use\n").expect("the lock file takes content");
-        (Self { file, is_clean: true }, clean)
+        (Self { file, leaves: Left::Clean }, if is_empty { Left::Clean } else { Left::InAnyState })
+    }
+
+    /// The next user gets the node without what this one has set.
+    pub(super) fn leave_in_any_state(&mut self) {
+        self.leaves = Left::InAnyState;
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if self.is_clean && !std::thread::panicking() {
+        if self.leaves == Left::Clean && !std::thread::panicking() {
             let _ = self.file.set_len(0);
         }
     }
