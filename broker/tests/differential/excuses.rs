@@ -78,8 +78,10 @@ impl Excuses {
         if self.line == Line::V3_10 && node.iter().any(fails) {
             return Some(Rule::TagAgain);
         }
-        let at = returns(operation)?;
-        if self.limited.contains(&at) { Some(Rule::SharedLimit) } else { self.of_states(operation) }
+        match returns(operation) {
+            Some(at) if self.limited.contains(&at) => Some(Rule::SharedLimit),
+            _ => self.of_states(operation),
+        }
     }
 
     /// Why the node may have something else in its queues.
