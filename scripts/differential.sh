@@ -14,6 +14,8 @@ lines=("$@")
 # The address in an AMQP URL.
 address() { sed -E 's#^amqp://([^@/]*@)?([^/?]*).*#\2#' <<<"$1"; }
 
+# Both the driver and the broker are in it: without optimization, they take more time than the nodes.
+export CARGO_PROFILE_TEST_OPT_LEVEL=2
 cargo test --quiet --package actix-pika-broker --test differential --no-run
 # All nodes, before the first comparison begins.
 nodes=()

@@ -209,8 +209,10 @@ impl Core {
         } else {
             Turns::All
         };
+        self.topology.last_queue += 1;
         let record = QueueRecord {
             name: name.clone(),
+            serial: self.topology.last_queue,
             vhost,
             durable,
             auto_delete: declare.auto_delete,

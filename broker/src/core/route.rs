@@ -25,10 +25,14 @@ impl Graph for Topology {
 }
 
 impl Core {
-    /// Routes a message by its key and the keys of its `CC` and `BCC`.
+    /// Routes a message by its key and the keys of its `CC` and `BCC`. The queues are in the order in which they were
+    /// declared: that of their keys depends on which ones were deleted before.
     pub(super) fn route(&mut self, exchange: ExchangeKey, message: &Message) -> Vec<QueueKey> {
         let mut queues = Vec::new();
         self.walk.route(&self.topology, exchange, message.keys().map(|key| &**key), message, &mut queues);
+        if queues.len() > 1 {
+            queues.sort_by_key(|key| self.topology.queues.get(*key).map(|queue| queue.serial));
+        }
         queues
     }
 }

@@ -173,12 +173,16 @@ impl Core {
         }
     }
 
-    /// Puts the deliveries of a channel that ends back into their queues.
+    /// Puts the deliveries of a channel that ends back into their queues: first that of the first delivery.
     pub(super) fn take_back(&mut self, taken: Vec<(u64, Delivered)>, why: Return) {
-        let mut returned: BTreeMap<QueueKey, Vec<Stored>> = BTreeMap::new();
+        let mut places: BTreeMap<QueueKey, usize> = BTreeMap::new();
+        let mut returned: Vec<(QueueKey, Vec<Stored>)> = Vec::new();
         for (_, delivered) in taken {
-            if let Some(stored) = delivered.stored {
-                returned.entry(delivered.queue).or_default().push(stored);
+            let Some(stored) = delivered.stored else { continue };
+            let place = *places.entry(delivered.queue).or_insert(returned.len());
+            match returned.get_mut(place) {
+                Some((_, all)) => all.push(stored),
+                None => returned.push((delivered.queue, vec![stored])),
             }
         }
         for (queue, stored) in returned {

@@ -60,6 +60,8 @@ pub(crate) struct Exchange {
 #[derive(Debug)]
 pub(crate) struct QueueRecord {
     pub(crate) name: Name,
+    /// Rises with each queue.
+    pub(crate) serial: u64,
     pub(crate) vhost: VhostKey,
     pub(crate) durable: bool,
     pub(crate) auto_delete: bool,
@@ -115,6 +117,8 @@ pub(crate) struct Topology {
     pub(crate) vhosts: SlotMap<VhostKey, VirtualHost>,
     pub(crate) exchanges: SlotMap<ExchangeKey, Exchange>,
     pub(crate) queues: SlotMap<QueueKey, QueueRecord>,
+    /// The serial of the last queue.
+    pub(crate) last_queue: u64,
     /// The exchanges with bindings to a queue or an exchange, without default exchanges.
     sources: BTreeMap<Destination, BTreeSet<ExchangeKey>>,
 }

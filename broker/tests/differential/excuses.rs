@@ -23,11 +23,20 @@ pub(crate) struct Excuses {
     consumers: BTreeSet<(At, String, String)>,
     /// Connections that have consumed with a tag and from a queue as before.
     again: BTreeSet<char>,
-    /// The queues that were declared last with priorities, or without.
-    has_priorities: BTreeMap<String, bool>,
-    /// Those for which that has changed.
-    changed: BTreeSet<String>,
+    /// The type of each queue that was declared last, and whether it has priorities.
+    kinds: BTreeMap<String, (Option<AMQPValue>, bool)>,
+    /// One was declared with another type, or with priorities where it had none.
+    has_changed: bool,
     has_single_active: bool,
+    limit: DeliveryLimit,
+}
+
+/// How far a sequence has come with the limit of deliveries of a queue.
+#[derive(Clone, Copy, PartialEq)]
+enum DeliveryLimit {
+    None,
+    Set,
+    MayBeReached,
 }
 
 impl Excuses {
@@ -37,9 +46,10 @@ impl Excuses {
             limited: BTreeSet::new(),
             consumers: BTreeSet::new(),
             again: BTreeSet::new(),
-            has_priorities: BTreeMap::new(),
-            changed: BTreeSet::new(),
+            kinds: BTreeMap::new(),
+            has_changed: false,
             has_single_active: false,
+            limit: DeliveryLimit::None,
         }
     }
 
@@ -51,10 +61,16 @@ impl Excuses {
                 let arguments = declare.arguments.inner();
                 let single = arguments.get("x-single-active-consumer") == Some(&AMQPValue::Boolean(true));
                 self.has_single_active |= single;
-                let (name, now) = (declare.queue.to_string(), arguments.contains_key("x-max-priority"));
-                if self.has_priorities.insert(name.clone(), now).is_some_and(|before| before != now) {
-                    self.changed.insert(name);
+                let kind = arguments.get("x-queue-type").cloned();
+                let kind = (kind, arguments.contains_key("x-max-priority"));
+                let before = self.kinds.insert(declare.queue.to_string(), kind.clone());
+                self.has_changed |= before.is_some_and(|before| before != kind);
+                if arguments.contains_key("x-delivery-limit") && self.limit == DeliveryLimit::None {
+                    self.limit = DeliveryLimit::Set;
                 }
+            }
+            _ if returns(operation).is_some() && self.limit == DeliveryLimit::Set => {
+                self.limit = DeliveryLimit::MayBeReached;
             }
             AMQPClass::Basic(basic::AMQPMethod::Qos(qos)) if qos.global => {
                 self.limited.insert(*at);
@@ -71,12 +87,14 @@ impl Excuses {
 
     /// Why the node may answer something else.
     pub(crate) fn of_answers(&self, operation: &Operation, node: &[Answer]) -> Option<Rule> {
-        let fails = |answer: &Answer| {
-            matches!(&answer.said, Said::ConnectionClosed(text) if text.starts_with("541"))
-                && self.again.contains(&answer.at.connection)
-        };
-        if self.line == Line::V3_10 && node.iter().any(fails) {
-            return Some(Rule::TagAgain);
+        let fails = |answer: &&Answer| matches!(&answer.said, Said::ConnectionClosed(text) if text.starts_with("541"));
+        if let Some(failed) = node.iter().find(fails).filter(|_| self.line == Line::V3_10) {
+            if self.again.contains(&failed.at.connection) {
+                return Some(Rule::TagAgain);
+            }
+            if self.has_changed {
+                return Some(Rule::OtherQueue);
+            }
         }
         match returns(operation) {
             Some(at) if self.limited.contains(&at) => Some(Rule::SharedLimit),
@@ -86,12 +104,15 @@ impl Excuses {
 
     /// Why the node may have something else in its queues.
     pub(crate) fn of_states(&self, operation: &Operation) -> Option<Rule> {
+        if self.line == Line::V3_10 && self.limit == DeliveryLimit::MayBeReached {
+            return Some(Rule::LimitReached);
+        }
         let Operation::Method(_, AMQPClass::Basic(method)) = operation else { return None };
         match method {
             basic::AMQPMethod::Cancel(_) if self.line == Line::V3_10 && self.has_single_active => {
                 Some(Rule::ActiveCancelled)
             }
-            _ if !self.changed.is_empty() && returns(operation).is_some() => Some(Rule::OtherQueue),
+            _ if self.has_changed && returns(operation).is_some() => Some(Rule::OtherQueue),
             _ => None,
         }
     }
