@@ -151,7 +151,9 @@ impl Message {
         let is_kept = |key: &Text, value: &Value| {
             let is_simple = !matches!(value, Value::Array(_) | Value::Table(_));
             let is_annotation = key.as_bytes() == b"CC" || key.as_bytes().starts_with(b"x-");
-            is_simple || rules.stream_keeps_annotations && is_annotation
+            // A client publishes no deaths.
+            let is_death = self.has_died || key.as_bytes() != b"x-death";
+            if rules.stream_keeps_annotations { is_death && (is_simple || is_annotation) } else { is_simple }
         };
         let mut kept = self.copy();
         if let Some(headers) = self.headers()

@@ -140,20 +140,22 @@ impl Summary {
         buf.freeze()
     }
 
-    /// Returns the properties without the cluster id, and with the delivery mode 1 where there is none, if asked.
+    /// Returns the properties without the cluster id, and with the delivery mode 1 unless it is 2, if asked.
     pub(crate) fn in_stream(&self, bytes: &[u8], sets_mode: bool) -> Bytes {
         let mut flags = u16::from_be_bytes([bytes[0], bytes[1]]) & !CLUSTER_ID;
         let mut buf = BytesMut::with_capacity(bytes.len() + 1);
         buf.put_u16(0);
         let mode_at = (self.headers_at + self.headers.map_or(0, |place| place.len)) as usize;
         buf.put_slice(&bytes[2..mode_at]);
-        if sets_mode && flags & DELIVERY_MODE == 0 {
+        let mode = (flags & DELIVERY_MODE != 0).then(|| bytes[mode_at]);
+        let kept = if sets_mode { Some(mode.filter(|mode| *mode == 2).unwrap_or(1)) } else { mode };
+        if let Some(mode) = kept {
             flags |= DELIVERY_MODE;
-            buf.put_u8(1);
+            buf.put_u8(mode);
         }
         // It is the last one, with an octet of length in front.
         let end = self.cluster_id.map_or(bytes.len(), |place| place.start as usize - 1);
-        buf.put_slice(&bytes[mode_at..end]);
+        buf.put_slice(&bytes[mode_at + usize::from(mode.is_some())..end]);
         buf[..2].copy_from_slice(&flags.to_be_bytes());
         buf.freeze()
     }
@@ -362,8 +364,10 @@ mod tests {
         assert_eq!(in_stream(&clustered, false), plain);
         let with_mode = encoded(&before.clone().with_delivery_mode(1.into()));
         assert_eq!(in_stream(&clustered, true), with_mode);
-        let persistent = encoded(&before.with_delivery_mode(2.into()));
+        let persistent = encoded(&before.clone().with_delivery_mode(2.into()));
         assert_eq!(in_stream(&persistent, true), persistent);
+        let strange = encoded(&before.with_delivery_mode(9.into()));
+        assert_eq!((in_stream(&strange, false), in_stream(&strange, true)), (strange.clone(), with_mode));
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub struct Rules {
     pub stream_refuses_nack: bool,
     /// A stream keeps arrays and tables in `CC` and in headers that begin with `x-`, and in no others.
     pub stream_keeps_annotations: bool,
-    /// A stream gives messages without a delivery mode the mode 1.
+    /// A stream gives messages the delivery mode 1 unless they have the mode 2.
     pub stream_sets_mode: bool,
     /// `x-credit` of a consumer has to be a table, and one without a credit; others end the connection with 541, and a
     /// classic queue begins anew. Streams do not look at it.
