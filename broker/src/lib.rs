@@ -7,8 +7,9 @@
 //!
 //! It answers as one [`Line`] of RabbitMQ: 3.10, 3.13, 4.0 or 4.3. What nodes of 3.10.8, 4.0.5 and 4.3.6 answered to
 //! some 4,000 operations stands in `core/tests/asked`, and is checked against the broker with each test. Random sequences of
-//! operations are held against the nodes. What differs by line is one table, `core/line.rs`; that of 3.13 is read in its
-//! source, and was not asked.
+//! operations are held against the nodes; faults of RabbitMQ that they have found, as a queue that crashes or a consumer that
+//! is left behind, are not imitated, and listed in `tests/differential/normal.rs`. What differs by line is one table,
+//! `core/rules.rs`; that of 3.13 is read in its source, and was not asked.
 //!
 //! | Subject | Does | Does not | Differs |
 //! |---|---|---|---|

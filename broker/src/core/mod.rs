@@ -263,7 +263,10 @@ impl Core {
 
     /// Does one thing that is due, and returns whether there was one.
     fn step(&mut self) -> bool {
-        if let Some((queue, dead)) = self.dead.pop_front() {
+        // Each queue has what comes back to it before another one's dead letters.
+        if self.returning.is_empty()
+            && let Some((queue, dead)) = self.dead.pop_front()
+        {
             self.dead_letter(queue, dead);
         } else if let Some(queue) = self.due.pop_front() {
             self.deliver_from(queue);
