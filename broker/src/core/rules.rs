@@ -36,7 +36,7 @@ pub enum DeadLetterCounts {
     Failures,
 }
 
-/// What a line does differently from another one. There is one table of all lines, [`Line::rules`].
+/// What a line does differently from another one. There is one table of all lines, [`Line::rules`](super::Line::rules).
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// The version in the server properties.

@@ -112,8 +112,9 @@ impl Excuses {
             basic::AMQPMethod::Cancel(_) if self.line == Line::V3_10 && self.has_single_active => {
                 Some(Rule::ActiveCancelled)
             }
-            _ if self.has_changed && returns(operation).is_some() => Some(Rule::OtherQueue),
-            _ => None,
+            _ if returns(operation).is_none() => None,
+            _ if self.has_changed => Some(Rule::OtherQueue),
+            _ => (self.line == Line::V4_0 && self.has_single_active).then_some(Rule::ActiveReturned),
         }
     }
 }

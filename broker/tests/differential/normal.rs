@@ -19,6 +19,7 @@
 //! | [`Rule::TagAgain`] | a connection to 3.10 that ends with 541, and has consumed again with a tag | if the former consumer of a quorum queue holds messages, the node takes the deliveries for ones that are missing |
 //! | [`Rule::SharedLimit`] | which deliveries of a channel follow that it has requeued, if its consumers share a limit | the limit is a process, and is freed before or after each queue has what came back |
 //! | [`Rule::OtherQueue`] | what follows a requeue, if a queue was declared anew with another type, or with priorities where it had none; in 3.10 also a connection that ends with 541 | a delivery of the former queue goes to the one that has its name, which crashes; a channel of 3.10 takes the queue for one of the former type |
+//! | [`Rule::ActiveReturned`] | what follows when the active consumer of a quorum queue of 4.0 requeues what it holds, and one of a higher priority waits | neither of them is active from then on |
 //! | [`Rule::LimitReached`] | what follows a requeue in 3.10, if a queue has a limit of deliveries | a consumer whose message has reached the limit may have one more than its prefetch from then on |
 //! | [`Rule::ActiveCancelled`] | what follows when the active consumer of a classic queue of 3.10 is cancelled | the next one is not served, and the next publish crashes the queue |
 
@@ -41,6 +42,7 @@ pub(crate) enum Rule {
     SharedLimit,
     OtherQueue,
     ActiveCancelled,
+    ActiveReturned,
     LimitReached,
 }
 
