@@ -68,7 +68,7 @@ test-clients: ## Run suites of clients in other languages against RabbitMQ and t
 	@scripts/clients.sh $(or $(LINE),3.10) $(SUITES)
 
 .PHONY: test-full
-test-full: ## Run all that takes longer: RabbitMQ 4.0 and 4.3, other clients, TLS, each feature, full chaos (about 50 minutes)
+test-full: ## Run all that takes longer: RabbitMQ 4.0 and 4.3, other clients, TLS, each feature, full chaos (well over an hour)
 	@$(MAKE) test-4
 	@$(MAKE) test-43
 	@$(MAKE) test-tls
