@@ -24,6 +24,9 @@ pub(super) struct Returning {
     why: Return,
 }
 
+/// The queue of deliveries, and who holds them.
+type HeldBy = (Option<Name>, QueueKey, Holder);
+
 /// Who held deliveries that come back together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
@@ -86,7 +89,7 @@ impl Core {
             Settle::Reject { requeue: true } => self.requeue(at, taken, Return::Reject),
             Settle::Nack { requeue: false } | Settle::Reject { requeue: false } => {
                 let failures = u32::from(matches!(how, Settle::Reject { .. }));
-                for (_, delivered) in taken {
+                for (_, delivered) in self.by_holder(taken).into_values().flatten() {
                     self.discard(at, delivered, failures);
                 }
             }
@@ -148,17 +151,26 @@ impl Core {
     /// Puts deliveries back into their queues: those of one queue after those of another one, by their names, and in a
     /// queue those of one consumer after those of another one, by their tags.
     pub(super) fn requeue(&mut self, at: ChannelAt, taken: Vec<(u64, Delivered)>, why: Return) {
-        let mut returned: BTreeMap<(Option<Name>, QueueKey, Holder), Vec<Delivered>> = BTreeMap::new();
+        let returning = |((_, queue, _), deliveries): (_, Vec<(u64, Delivered)>)| {
+            let deliveries = deliveries.into_iter().map(|(_, delivered)| delivered).collect();
+            Returning { at, queue, deliveries, why }
+        };
+        let groups = self.by_holder(taken).into_iter().map(returning);
+        self.returning.extend(groups);
+    }
+
+    /// Divides what is settled as channels tell queues of it: by the name of the queue, and then by who holds it.
+    fn by_holder(&self, taken: Vec<(u64, Delivered)>) -> BTreeMap<HeldBy, Vec<(u64, Delivered)>> {
+        let mut groups: BTreeMap<HeldBy, Vec<(u64, Delivered)>> = BTreeMap::new();
         for (tag, delivered) in taken {
             let queue = self.topology.queues.get(delivered.queue).map(|queue| queue.name.clone());
             let holder = match &delivered.by {
                 Taker::Get => Holder::Get(tag),
                 Taker::Consumer { tag, .. } => Holder::Consumer(tag.clone()),
             };
-            returned.entry((queue, delivered.queue, holder)).or_default().push(delivered);
+            groups.entry((queue, delivered.queue, holder)).or_default().push((tag, delivered));
         }
-        let returning = |((_, queue, _), deliveries)| Returning { at, queue, deliveries, why };
-        self.returning.extend(returned.into_iter().map(returning));
+        groups
     }
 
     /// Puts the deliveries of one holder back.
