@@ -21,8 +21,8 @@ pub(crate) struct Excuses {
     limited: BTreeSet<At>,
     /// Channels, queues and tags of consumers.
     consumers: BTreeSet<(At, String, String)>,
-    /// Connections that have consumed with a tag and from a queue as before.
-    again: BTreeSet<char>,
+    /// A channel has consumed from a queue with a tag that it has consumed from it with before.
+    has_consumed_again: bool,
     /// The type of each queue that was declared last, and whether it has priorities.
     kinds: BTreeMap<String, (Option<AMQPValue>, bool)>,
     /// One was declared with another type, or with priorities where it had none.
@@ -45,7 +45,7 @@ impl Excuses {
             line,
             limited: BTreeSet::new(),
             consumers: BTreeSet::new(),
-            again: BTreeSet::new(),
+            has_consumed_again: false,
             kinds: BTreeMap::new(),
             has_changed: false,
             has_single_active: false,
@@ -77,9 +77,7 @@ impl Excuses {
             }
             AMQPClass::Basic(basic::AMQPMethod::Consume(consume)) => {
                 let consumer = (*at, consume.queue.to_string(), consume.consumer_tag.to_string());
-                if !self.consumers.insert(consumer) {
-                    self.again.insert(at.connection);
-                }
+                self.has_consumed_again |= !self.consumers.insert(consumer);
             }
             _ => {}
         }
@@ -87,14 +85,10 @@ impl Excuses {
 
     /// Why the node may answer something else.
     pub(crate) fn of_answers(&self, operation: &Operation, node: &[Answer]) -> Option<Rule> {
-        let fails = |answer: &&Answer| matches!(&answer.said, Said::ConnectionClosed(text) if text.starts_with("541"));
-        if let Some(failed) = node.iter().find(fails).filter(|_| self.line == Line::V3_10) {
-            if self.again.contains(&failed.at.connection) {
-                return Some(Rule::TagAgain);
-            }
-            if self.has_changed {
-                return Some(Rule::OtherQueue);
-            }
+        let fails =
+            |answer: &Answer| matches!(&answer.said, Said::ConnectionClosed(text) if text.starts_with("541"));
+        if self.line == Line::V3_10 && self.has_changed && node.iter().any(fails) {
+            return Some(Rule::OtherQueue);
         }
         match returns(operation) {
             Some(at) if self.limited.contains(&at) => Some(Rule::SharedLimit),
@@ -104,6 +98,9 @@ impl Excuses {
 
     /// Why the node may have something else in its queues.
     pub(crate) fn of_states(&self, operation: &Operation) -> Option<Rule> {
+        if self.has_consumed_again {
+            return Some(Rule::TagAgain);
+        }
         if self.line == Line::V3_10 && self.limit == DeliveryLimit::MayBeReached {
             return Some(Rule::LimitReached);
         }

@@ -16,7 +16,7 @@
 //! | rule | what | why |
 //! |---|---|---|
 //! | [`Rule::LeftConsumer`] | what a quorum queue of 4.3 with a single active consumer has when a channel ends that has several consumers of it, of unequal priorities | the node keeps one of these consumers for good, and gives it what comes back |
-//! | [`Rule::TagAgain`] | a connection to 3.10 that ends with 541, and has consumed again with a tag | if the former consumer of a quorum queue holds messages, the node takes the deliveries for ones that are missing |
+//! | [`Rule::TagAgain`] | what follows when a channel consumes again from a queue with a tag | the node takes it for the former consumer: what that holds frees places of the new one; a quorum queue keeps the place and the priority, and in 3.10 takes the next delivery for one that is missing (541) |
 //! | [`Rule::SharedLimit`] | which deliveries of a channel follow that it has requeued, if its consumers share a limit | the limit is a process, and is freed before or after each queue has what came back |
 //! | [`Rule::OtherQueue`] | what follows a requeue, if a queue was declared anew with another type, or with priorities where it had none; in 3.10 also a connection that ends with 541 | a delivery of the former queue goes to the one that has its name, which crashes; a channel of 3.10 takes the queue for one of the former type |
 //! | [`Rule::ActiveReturned`] | what follows when the active consumer of a quorum queue of 4.0 requeues what it holds, and one of a higher priority waits | neither of them is active from then on |
