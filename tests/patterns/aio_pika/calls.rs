@@ -27,12 +27,12 @@ fn form(gzip: bool) -> &'static str {
 }
 
 async fn client(channel: &Channel, exchange: &str, gzip: bool) -> JsonRpc {
-    let rpc = JsonRpc::new(channel).exchange(exchange).gzip(gzip).deadline(Duration::from_secs(20));
+    let rpc = JsonRpc::new(channel).exchange(exchange).gzip(gzip).deadline(Duration::from_secs(80));
     within("a client", 10, rpc.into_future()).await.unwrap()
 }
 
 async fn call(rpc: &JsonRpc, method: &str, arguments: Value) -> Result<Value, RpcError> {
-    within("a call", 30, rpc.call(method, &arguments)).await
+    within("a call", 90, rpc.call(method, &arguments)).await
 }
 
 /// AIO-01: methods of aio-pika are called by Rust: result, exception, unroutable, expired, unregistered.
@@ -46,11 +46,11 @@ async fn rust_calls_methods_of_python() {
         let rpc = client(&rig.channel, exchange, gzip).await;
 
         let product: i64 =
-            within("a call", 30, rpc.call("multiply", &Factors { x: 6, y: -7 })).await.unwrap();
+            within("a call", 90, rpc.call("multiply", &Factors { x: 6, y: -7 })).await.unwrap();
         assert_eq!(product, -42);
         let nested = json!({"text": "Grüße, 世界", "list": [1, 2.5, null, true], "table": {"a": {}}});
         assert_eq!(call(&rpc, "echo", nested.clone()).await.unwrap(), nested);
-        within("a call", 30, rpc.call::<()>("nothing", &())).await.unwrap();
+        within("a call", 90, rpc.call::<()>("nothing", &())).await.unwrap();
         let large = json!({"text": "x".repeat(300_000)});
         assert_eq!(call(&rpc, "echo", large.clone()).await.unwrap(), large);
 
@@ -66,7 +66,7 @@ async fn rust_calls_methods_of_python() {
         let short = rpc.deadline(Duration::from_secs(1));
         let expired = call(&short, "unregistered", json!({})).await.unwrap_err();
         assert!(matches!(expired, RpcError::Timeout { may_have_run: false, .. }), "{expired:?}");
-        let wrong: Result<u32, _> = within("a call", 30, rpc.call("echo", &json!({}))).await;
+        let wrong: Result<u32, _> = within("a call", 90, rpc.call("echo", &json!({}))).await;
         assert!(matches!(wrong, Err(RpcError::Codec { may_have_run: true, .. })), "{wrong:?}");
 
         let sums = (0..200).map(|x| call(&rpc, "multiply", json!({"x": x, "y": 3})));
