@@ -66,7 +66,7 @@ impl Core {
         self.watch_messages(key);
         for consumer in holding {
             if let Some(record) = self.consumers.get_mut(consumer) {
-                record.used = 0;
+                record.used = record.used.saturating_sub(1);
             }
             self.review_consumer(consumer);
         }
@@ -78,9 +78,7 @@ impl Core {
         let Some(consumer) = self.consumers.get_mut(consumer_key).filter(|consumer| consumer.no_ack) else {
             return;
         };
-        if consumer.used == 0 {
-            holding.push(consumer_key);
-        }
+        holding.push(consumer_key);
         consumer.used += 1;
         if consumer.used >= u32::from(consumer.prefetch)
             && !consumer.blocked

@@ -1,6 +1,6 @@
 //! `basic.publish`.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use actix_pika_actors::{Table, Value};
 use bytes::Bytes;
@@ -195,8 +195,9 @@ impl Core {
         let mut targets: Vec<Target> = queues.into_iter().filter_map(target).collect();
         // The default exchange gives names, and whether there are such queues is looked up at the commit.
         if self.rules.gone_at_commit == GoneAtCommit::LookedUp && message.exchange.is_empty() {
+            let mut known: BTreeSet<Name> = targets.iter().map(|target| target.name.clone()).collect();
             for name in message.keys() {
-                if targets.iter().all(|target| target.name != *name) {
+                if known.insert(name.clone()) {
                     targets.push(Target { name: name.clone(), found: None });
                 }
             }

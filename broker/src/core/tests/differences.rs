@@ -1,7 +1,7 @@
 //! What random sequences have shown: see `broker/tests/differential`.
 
 use super::rig::{Rig, check_all};
-use crate::core::Line;
+use crate::core::{CoreConfig, Line};
 
 /// Checks a script with lines, of which each has its own answers.
 fn check(lines: &[Line], script: &[(&str, &[&str])]) {
@@ -205,4 +205,27 @@ fn a_commit_that_fails_has_settled_nothing() {
             ("b1 get p", &["b1 got 1 m1 again, 0 left"]),
         ],
     );
+}
+
+/// What it holds of its former subscription takes a place of its limit, and no more than that.
+#[test]
+fn a_consumer_that_comes_again_without_acks_is_served_on() {
+    for line in [Line::V3_10, Line::V3_13, Line::V4_0, Line::V4_3] {
+        let mut rig = Rig::with(CoreConfig { line, ..CoreConfig::default() });
+        rig.prepare(&["a1 declare q durable x-queue-type=Squorum", "b1 qos 2", "a1 publish - q m1"]);
+        rig.check(&[
+            ("b1 consume q e", &["b1 consuming e", "b1 deliver e 1 m1"]),
+            ("b1 cancel e", &["b1 cancelled e"]),
+            ("a1 publish - q m2", &[]),
+            ("a1 publish - q m3", &[]),
+            ("a1 publish - q m4", &[]),
+            (
+                "b1 consume q e no_ack",
+                &["b1 consuming e", "b1 deliver e 2 m2", "b1 deliver e 3 m3", "b1 deliver e 4 m4"],
+            ),
+            ("b1 ack 1", &[]),
+            ("a1 publish - q m5", &["b1 deliver e 5 m5"]),
+        ]);
+        rig.core.check_invariants();
+    }
 }
